@@ -1,0 +1,73 @@
+//! Generates the code for `proto/`: the messages by protobuf-codegen and, for each service, the constants that name its
+//! methods to grpcio. Pure Rust: no protoc is needed.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use protobuf::descriptor::ServiceDescriptorProto;
+
+const PROTO_DIR: &str = "proto";
+const PROTO_FILES: [&str; 1] = ["pd"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={PROTO_DIR}");
+    let out_dir = env::var("OUT_DIR")?;
+    let inputs: Vec<String> = PROTO_FILES.iter().map(|name| format!("{PROTO_DIR}/{name}.proto")).collect();
+    protobuf_codegen::Codegen::new().pure().includes([PROTO_DIR]).inputs(&inputs).out_dir(&out_dir).run()?;
+
+    let parsed = protobuf_parse::Parser::new().pure().includes([PROTO_DIR]).inputs(&inputs).parse_and_typecheck()?;
+    let mut index = String::new();
+    for file in &parsed.file_descriptors {
+        let stem = file.name().trim_end_matches(".proto");
+        // Absolute paths in `#[path]`: the generated files open with inner attributes, which `include!` does not take.
+        let path = Path::new(&out_dir).join(format!("{stem}.rs"));
+        writeln!(index, "#[path = {path:?}]\npub mod {stem};")?;
+        for service in &file.service {
+            let path = Path::new(&out_dir).join(format!("{stem}_methods.rs"));
+            fs::write(&path, grpc_methods(stem, file.package(), service)?)?;
+            writeln!(index, "#[path = {path:?}]\npub mod {stem}_methods;")?;
+        }
+    }
+    fs::write(Path::new(&out_dir).join("proto.rs"), index)?;
+    Ok(())
+}
+
+/// One constant for each method of the service: its path, its kind and its message types.
+fn grpc_methods(module: &str, package: &str, service: &ServiceDescriptorProto) -> Result<String, Box<dyn Error>> {
+    let mut code = format!("//! The methods of `{package}.{}`.\n\n", service.name());
+    code += "use grpcio::{Marshaller, Method, MethodType, pb_de, pb_ser};\n\n";
+    writeln!(code, "use super::{module};\n")?;
+    for method in &service.method {
+        let kind = match (method.client_streaming(), method.server_streaming()) {
+            (false, false) => "Unary",
+            (true, false) => "ClientStreaming",
+            (false, true) => "ServerStreaming",
+            (true, true) => "Duplex",
+        };
+        let message = |path: &str| format!("{module}::{}", path.trim_start_matches(&format!(".{package}.")));
+        let (request, response) = (message(method.input_type()), message(method.output_type()));
+        let path = format!("/{package}.{}/{}", service.name(), method.name());
+        writeln!(code, "pub const {}: Method<{request}, {response}> = Method {{", constant_name(method.name()))?;
+        writeln!(code, "    ty: MethodType::{kind},\n    name: {path:?},")?;
+        writeln!(code, "    req_mar: Marshaller {{ ser: pb_ser, de: pb_de }},")?;
+        writeln!(code, "    resp_mar: Marshaller {{ ser: pb_ser, de: pb_de }},\n}};\n")?;
+    }
+    Ok(code)
+}
+
+/// `GetRegionByKey` as `GET_REGION_BY_KEY`, `AllocID` as `ALLOC_ID`.
+fn constant_name(method: &str) -> String {
+    let mut name = String::new();
+    let mut after_lower = false;
+    for letter in method.chars() {
+        if letter.is_uppercase() && after_lower {
+            name.push('_');
+        }
+        after_lower = letter.is_lowercase();
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}

@@ -1,0 +1,1 @@
+//! `raft_config.json` and its resolution rules.

@@ -1,0 +1,14 @@
+//! Pure state: regions, the catalog that holds them, allocators and the leader-transfer planner.
+//!
+//! Nothing here does I/O, reads a clock, takes a lock or starts a thread; time comes in as an argument.
+
+pub mod allocator;
+pub mod cluster;
+pub mod region;
+pub mod scheduler;
+pub mod uvarint;
+
+pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};
+pub use cluster::{Cluster, Overlap, Refusal, Verdict};
+pub use region::{Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+pub use scheduler::{LeaderTransfer, StoreStats};
