@@ -85,6 +85,29 @@ impl<W> Allocators<W> {
     pub fn take(&mut self, _kind: Kind, _count: u64, _waiter: impl FnOnce() -> W) -> Result<Take, AllocError> {
         unimplemented!()
     }
+    /// Tells the writer what to do at `now` (time since the process started). A refill is due when a counter in use has less
+    /// than a window left or parks a request; it is put off to half a second after the last one unless a request is parked.
+    pub fn refill(&mut self, _now: Duration) -> Refill {
+        unimplemented!()
+    }
+    /// Makes `limits`, which are durable now, usable. Returns the parked requests that fit, in the order they came, each with
+    /// its first value.
+    pub fn raise(&mut self, _limits: Limits, _now: Duration) -> Vec<(W, u64)> {
+        unimplemented!()
+    }
+    /// Gives up the parked requests: the disk has no space for a higher limit. What is left below the limit stays usable,
+    /// and the next request that does not fit parks and asks again.
+    pub fn give_up_parked(&mut self) -> Vec<W> {
+        unimplemented!()
+    }
+    /// Gives out nothing from now on (every later `take` is `Stopped`). Returns the parked requests.
+    pub fn freeze(&mut self) -> Vec<W> {
+        unimplemented!()
+    }
+    /// Asserts every invariant of this file.
+    pub fn check_invariants(&self) {
+        unimplemented!()
+    }
     /// The last values given out.
     pub fn issued(&self) -> Limits {
         unimplemented!()

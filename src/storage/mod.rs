@@ -1,5 +1,10 @@
 //! The only code that touches the disk: the workdir in the reference's own format, and the thread that writes it.
 
+pub mod fs;
+pub mod offline;
+pub mod record;
+pub mod replay;
+pub mod state;
 pub mod writer;
 
 use std::io;
@@ -7,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use futures::channel::oneshot;
+
+use self::fs::{File, Fs};
+use self::state::Checkpoint;
 
 use crate::core::{AllocError, Allocators, Cluster, Limits, Refusal, Region, RegionId};
 
@@ -80,7 +88,25 @@ pub enum StorageError {
 
 /// A workdir that is locked, read and checked. Nothing but the lock has been written yet.
 pub struct Opened {
-    _private: (),
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) workdir: PathBuf,
+    /// Held as long as the workdir is in use.
+    pub(super) lock: Box<dyn File>,
+    pub(super) found: Found,
+    snapshot: Option<Snapshot>,
+}
+
+/// What stood in the workdir, and so what has to be done before the first append.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing, or an unfinished creation: create state file, manifest and `CURRENT`.
+    Nothing { checkpoint: Limits },
+    /// A manifest of ours: go on at `end`. A torn tail stands behind it when `file_len` is more: keep a copy of the damaged
+    /// file as `*.broken`, then truncate to `end`.
+    Ours { name: String, salt: u64, next_batch: u64, end: u64, file_len: u64, checkpoint: Checkpoint },
+    /// To be rewritten in our form under a new number: the reference's manifest, or one of ours that the reference appended
+    /// to. With `torn` the old file is kept as `*.broken`, else it is deleted after the switch.
+    Rewrite { name: String, torn: bool, checkpoint: Limits },
 }
 
 /// What a workdir held.
@@ -93,11 +119,12 @@ pub struct Snapshot {
 
 impl Opened {
     /// Locks `workdir` (created with its parents when missing), reads and checks it. Writes nothing but the lock file.
+    /// Logs one warning for each kind of oddity found.
     ///
     /// # Errors
     ///
     /// Any [`StorageError`] but `ChangedUnderUs`.
-    pub fn open(_workdir: &Path) -> Result<Self, StorageError> {
+    pub fn open(fs: Arc<dyn Fs>, workdir: &Path) -> Result<Self, StorageError> {
         unimplemented!()
     }
 
@@ -107,15 +134,16 @@ impl Opened {
     }
 
     /// Makes the workdir ready for writing (creation, truncation of a torn tail, conversion into our form) and starts the
-    /// persistence thread over `state`. `fatal` gets the error that ends the thread, if one does.
+    /// persistence thread over `state`, whose cluster holds the snapshot's regions. `fatal` gets the error that ends the
+    /// thread, if one does.
     ///
     /// # Errors
     ///
     /// `Io` when the files cannot be written.
     pub fn start(
         self,
-        _state: Arc<State>,
-        _fatal: crossbeam_channel::Sender<StorageError>,
+        state: Arc<State>,
+        fatal: crossbeam_channel::Sender<StorageError>,
     ) -> Result<writer::Writer, StorageError> {
         unimplemented!()
     }
