@@ -52,7 +52,7 @@ impl Opened {
             }
         };
         let live = rewrite::live_len(&state.cluster);
-        Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint, live }, fatal)
+        Writer::spawn(Work { dir, _lock: self.lock, state, manifest, checkpoint, live }, fatal)
     }
 }
 
