@@ -10,6 +10,8 @@ pub mod replay;
 mod scan;
 pub mod state;
 mod tail;
+#[cfg(test)]
+mod testing;
 pub mod writer;
 
 use std::path::PathBuf;

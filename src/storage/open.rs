@@ -255,3 +255,6 @@ fn read_small(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, StorageError>
 fn len(count: usize) -> u64 {
     u64::try_from(count).expect("a constant of this program fits 64 bits")
 }
+
+#[cfg(test)]
+mod tests;
