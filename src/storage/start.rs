@@ -80,9 +80,9 @@ fn convert(
     rewrite.sync()?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;
-    let manifest = rewrite.finish(dir).map_err(|(error, _)| StorageError::from(error))?;
+    rewrite.make_current(dir)?;
     dir.discard(&dir.path.join(name));
-    Ok((manifest, checkpoint))
+    Ok((rewrite.into_manifest(), checkpoint))
 }
 
 /// Copies a manifest with a torn tail, whole or not at all, to a name of its own.

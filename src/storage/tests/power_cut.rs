@@ -132,7 +132,11 @@ fn before() -> Known {
 
 #[test]
 fn conversion_survives() {
-    for torn in [false, true] {
+    for (torn, has_allocated) in [(false, true), (true, true), (false, false)] {
+        let known = || match has_allocated {
+            true => before(),
+            false => Known { given: Limits::default(), ..before() },
+        };
         let prepare = |dir: &Path| {
             let mut manifest = Vec::new();
             for region in before().regions.values() {
@@ -144,9 +148,11 @@ fn conversion_survives() {
             }
             std::fs::write(dir.join("MANIFEST-000001"), manifest).unwrap();
             std::fs::write(dir.join("CURRENT"), "MANIFEST-000001").unwrap();
-            std::fs::write(dir.join("PD_STATE.json"), r#"{"id_current":40,"ts_current":50}"#).unwrap();
+            if has_allocated {
+                std::fs::write(dir.join("PD_STATE.json"), r#"{"id_current":40,"ts_current":50}"#).unwrap();
+            }
         };
-        at_every_operation(prepare, |fs, dir, _| serve(fs, dir, before(), || {}));
+        at_every_operation(prepare, |fs, dir, _| serve(fs, dir, known(), || {}));
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::unbounded;
 
 use super::super::fs::OsFs;
 use super::super::rewrite::{REWRITE_LEN_MIN, SLICE_REGIONS_MAX};
 use super::super::{Edit, EditOutcome};
 use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
-use super::support::{Running, apply, current, delete, manifests, narrow, read, region, run, wait};
+use super::support::{Running, apply, current, delete, manifest_len, manifests, narrow, read, region, run, wait};
 use crate::core::{Kind, Region, RegionId};
 
 /// A region with long keys, a slice of which is long as well.
@@ -24,31 +25,23 @@ fn edit_all(running: &Running, edits: impl IntoIterator<Item = Edit>) {
     answers.into_iter().for_each(|answer| assert!(wait(answer).is_ok()));
 }
 
-/// Makes a manifest that is due for a rewrite, and whose catalog is several slices long.
-fn fill(running: &Running) -> BTreeMap<RegionId, Arc<Region>> {
+/// Makes a workdir whose manifest is due for a rewrite at the next start, with a catalog that is several slices long.
+fn fill(dir: &Path) -> BTreeMap<RegionId, Arc<Region>> {
+    let no_rewrite = |op, path: &Path| match op {
+        Op::Create if name(path) == "MANIFEST-000002" => Fate::Fail(ENOSPC),
+        _ => Fate::Pass,
+    };
+    let running = run(FaultFs::new(dir, no_rewrite), dir).unwrap();
     let mut expected = BTreeMap::new();
     let regions = u64::try_from(SLICE_REGIONS_MAX).unwrap() * 5 / 2;
-    for (version, last) in [(1, regions), (2, regions / 2)] {
-        for chunk in (1..=last).map(|id| wide(id, version)).collect::<Vec<_>>().chunks(500) {
-            chunk.iter().for_each(|edit| apply(&mut expected, edit));
-            edit_all(running, chunk.to_vec());
-        }
-    }
-    // From here on most of it is history.
-    let shrink = (1..=regions).map(|id| narrow(id, 3)).collect::<Vec<_>>();
-    shrink.iter().for_each(|edit| apply(&mut expected, edit));
-    edit_all(running, shrink);
+    let wide = (1..=regions).map(|id| wide(id, 1));
+    let narrow = (1..=regions).map(|id| narrow(id, 2));
+    let edits = wide.chain(narrow).collect::<Vec<_>>();
+    edits.iter().for_each(|edit| apply(&mut expected, edit));
+    edit_all(&running, edits);
+    running.writer.stop().unwrap();
+    assert!(manifest_len(dir) > REWRITE_LEN_MIN);
     expected
-}
-
-/// A rule that reports each operation on a manifest or on `CURRENT`, and lets it pass.
-fn report(fs: &FaultFs) -> Receiver<(Op, String)> {
-    let (sender, receiver) = unbounded();
-    fs.set_rule(move |op, path| {
-        let _ = sender.send((op, name(path)));
-        Fate::Pass
-    });
-    receiver
 }
 
 fn name(path: &Path) -> String {
@@ -68,17 +61,23 @@ fn is_rewritten(dir: &Path) -> bool {
 #[test]
 fn a_rewrite_shrinks_the_file_and_survives_edits_that_go_on_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-    let ops = report(&fs);
-    let running = run(fs.clone(), dir.path()).unwrap();
-    let mut expected = fill(&running);
+    let mut expected = fill(dir.path());
+    let slices = Arc::new(AtomicUsize::new(0));
+    let counted = slices.clone();
+    let fs = FaultFs::new(dir.path(), move |op, path| {
+        if op == Op::Sync && name(path) == "MANIFEST-000002" {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Fate::Pass
+    });
+    let running = run(fs, dir.path()).unwrap();
     let first = running.take(Kind::Id, 1).unwrap();
     // Until the old manifest is gone: remove, bring back, change and add, in front of and behind the copied part.
     let mut step = 10_000;
     while !is_rewritten(dir.path()) {
         assert!(step < 1_000_000 && running.fatal.is_empty(), "no rewrite happens");
         step += 1;
-        let id = step * 7 % 2600;
+        let id = step * 7 % 2600 + 1;
         for edit in [delete(id), narrow(id, step), narrow(id + 1, step), narrow(step, 1), delete(id + 2)] {
             assert!(running.edit(edit.clone()).is_ok());
             apply(&mut expected, &edit);
@@ -89,9 +88,7 @@ fn a_rewrite_shrinks_the_file_and_survives_edits_that_go_on_meanwhile() {
     assert_eq!(running.edit(narrow(9, u64::MAX)), Ok(EditOutcome::Stored));
     apply(&mut expected, &narrow(9, u64::MAX));
     assert!(running.regions().iter().eq(expected.values()));
-    // Slice by slice: the opening record, three slices or more, the end.
-    let synced_slices = ops.try_iter().filter(|(op, name)| *op == Op::Sync && name == "MANIFEST-000002").count();
-    assert!(synced_slices > 4, "{synced_slices}");
+    assert!(slices.load(Ordering::Relaxed) >= 5, "the opening record, three slices, the end");
     running.writer.stop().unwrap();
     assert!(read(OsFs, dir.path()).unwrap().0.iter().eq(expected.values()));
 }
@@ -99,31 +96,28 @@ fn a_rewrite_shrinks_the_file_and_survives_edits_that_go_on_meanwhile() {
 #[test]
 fn allocators_are_served_between_two_slices() {
     let dir = tempfile::tempdir().unwrap();
-    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-    let running = run(fs.clone(), dir.path()).unwrap();
-    let ops = Arc::new(Mutex::new(Vec::new()));
-    let (copying, is_copying) = unbounded();
+    fill(dir.path());
+    let (report, ops) = unbounded();
     let (release, is_released) = unbounded::<()>();
-    let seen = ops.clone();
-    // Stops at the sync of the first slice, which is the second of the new manifest.
-    fs.set_rule(move |op, path| {
-        let mut seen = seen.lock().unwrap();
-        seen.push((op, name(path)));
-        let is_slice = |(op, name): &&(Op, String)| *op == Op::Sync && name == "MANIFEST-000002";
-        if is_slice(&seen.last().unwrap()) && seen.iter().filter(is_slice).count() == 2 {
-            seen.clear();
-            drop(seen);
-            copying.send(()).unwrap();
-            let _ = is_released.recv();
+    let mut syncs = 0;
+    let fs = FaultFs::new(dir.path(), move |op, path| {
+        report.send((op, name(path))).unwrap();
+        if op == Op::Sync && name(path) == "MANIFEST-000002" {
+            // The first is that of the opening record, the second that of a slice.
+            syncs += 1;
+            if syncs == 2 {
+                let _ = is_released.recv();
+            }
         }
         Fate::Pass
     });
-    fill(&running);
-    is_copying.recv().unwrap();
+    let running = run(fs, dir.path()).unwrap();
+    let slice = (Op::Sync, "MANIFEST-000002".to_owned());
+    assert_eq!(ops.iter().filter(|op| *op == slice).take(2).count(), 2);
     let parked = running.ask(Kind::Timestamp, 1).unwrap().unwrap_err();
     drop(release);
     assert_eq!(wait(parked), Ok(1));
-    assert_eq!(ops.lock().unwrap()[0], (Op::Create, "PD_STATE.json.tmp".to_owned()));
+    assert_eq!(ops.recv().unwrap(), (Op::Create, "PD_STATE.json.tmp".to_owned()));
     running.writer.stop().unwrap();
 }
 
@@ -132,11 +126,10 @@ fn without_space_for_the_new_manifest_the_old_one_goes_on() {
     // The opening record and one slice fit, but not the second one.
     for (failing, skipped) in [("MANIFEST-000002", 0), ("MANIFEST-000002", 2), ("CURRENT.tmp", 0)] {
         let dir = tempfile::tempdir().unwrap();
-        let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-        let running = run(fs.clone(), dir.path()).unwrap();
+        let mut expected = fill(dir.path());
         let (given_up, is_given_up) = unbounded();
         let mut writes = 0;
-        fs.set_rule(move |op, path| {
+        let fs = FaultFs::new(dir.path(), move |op, path| {
             match op {
                 Op::Remove if name(path) == "MANIFEST-000002" => {
                     let _ = given_up.send(());
@@ -151,7 +144,7 @@ fn without_space_for_the_new_manifest_the_old_one_goes_on() {
             }
             Fate::Pass
         });
-        let mut expected = fill(&running);
+        let running = run(fs, dir.path()).unwrap();
         is_given_up.recv().unwrap();
         assert_eq!(running.edit(narrow(9, 7)), Ok(EditOutcome::Stored));
         apply(&mut expected, &narrow(9, 7));
@@ -166,12 +159,11 @@ fn without_space_for_the_new_manifest_the_old_one_goes_on() {
 #[test]
 fn an_append_without_space_takes_that_of_the_new_manifest() {
     let dir = tempfile::tempdir().unwrap();
-    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-    let running = run(fs.clone(), dir.path()).unwrap();
+    let mut expected = fill(dir.path());
     let (copying, is_copying) = unbounded();
     let (release, is_released) = unbounded::<()>();
     let mut is_rewriting = false;
-    fs.set_rule(move |op, path| match (op, &*name(path)) {
+    let fs = FaultFs::new(dir.path(), move |op, path| match (op, &*name(path)) {
         (Op::Sync, "MANIFEST-000002") => {
             is_rewriting = true;
             let _ = copying.send(());
@@ -185,7 +177,7 @@ fn an_append_without_space_takes_that_of_the_new_manifest() {
         (Op::Write { .. }, "MANIFEST-000001") if is_rewriting => Fate::Fail(ENOSPC),
         _ => Fate::Pass,
     });
-    let mut expected = fill(&running);
+    let running = run(fs, dir.path()).unwrap();
     is_copying.recv().unwrap();
     let answer = running.submit(narrow(9, 7)).unwrap();
     drop(release);
@@ -200,13 +192,12 @@ fn an_append_without_space_takes_that_of_the_new_manifest() {
 fn every_other_failure_of_a_rewrite_is_final() {
     for failing in [Op::Write { offset: 0, len: 0 }, Op::Sync] {
         let dir = tempfile::tempdir().unwrap();
-        let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-        let running = run(fs.clone(), dir.path()).unwrap();
-        fs.set_rule(move |op, path| {
+        let expected = fill(dir.path());
+        let fs = FaultFs::new(dir.path(), move |op, path| {
             let same = std::mem::discriminant(&op) == std::mem::discriminant(&failing);
             if same && name(path) == "MANIFEST-000002" { Fate::Fail(EIO) } else { Fate::Pass }
         });
-        let expected = fill(&running);
+        let running = run(fs, dir.path()).unwrap();
         assert!(running.fatal.recv().is_ok());
         assert!(running.writer.stop().is_err());
         assert!(read(OsFs, dir.path()).unwrap().0.iter().eq(expected.values()), "what was acknowledged is there");
