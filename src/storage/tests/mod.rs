@@ -3,9 +3,9 @@
 mod batching;
 mod conversion;
 mod failing_disk;
-mod faults;
+pub(super) mod faults;
 mod full_disk;
 mod power_cut;
 mod rewriting;
 mod stopping;
-mod support;
+pub(super) mod support;
