@@ -1,24 +1,19 @@
 //! The two allocators: ids and timestamps, each a counter that only rises, below a limit that is durable.
 //!
-//! Invariants, asserted by [`Allocators::check_invariants`], for each counter:
+//! The invariants are those of each counter, in `counter.rs`; once frozen, nothing is given out.
 //!
-//! - `issued <= limit`; `limit` is at most what the disk holds, `issued` is the last value given out (0: none yet)
-//! - neither ever falls, and neither wraps: at the end of u64 a request is refused and nothing moves
-//! - while requests are parked, no later request overtakes them
+//! With less than a window left a counter asks for a refill; the writer raises both limits with one write, to two windows
+//! above the last value. A window is half a second's worth at the recent rate, so a crash skips about one second's worth at
+//! most. In memory the limit is `u64::MAX` and no refill is ever asked for.
 //!
-//! With less than a window left a counter asks for a refill; the writer raises both limits with one write. A window is half
-//! a second's worth at the recent rate, so a crash skips about one second's worth at most. In memory the limit is
-//! `u64::MAX` and no refill is ever asked for.
+//! The writer's part: call [`Allocators::refill`] when poked, when the time that `NotBefore` named has come, and after every
+//! [`Allocators::raise`] and [`Allocators::give_up_parked`]: requests may have come in while the limits were written.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The smallest window, in values.
-pub const WINDOW_MIN: u64 = 1024;
-/// How much time a window should last at the recent rate.
-pub const WINDOW: Duration = Duration::from_millis(500);
-/// Requests that may wait for a refill, per counter.
-pub const PARKED_MAX: usize = 65_536;
+use super::counter::Counter;
+
+pub use super::counter::{PARKED_MAX, WINDOW, WINDOW_MAX, WINDOW_MIN};
 
 /// Which of the two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,52 +63,233 @@ pub enum Refill {
 }
 
 /// Both counters. `W` is what answers a parked request.
+#[derive(Debug)]
 pub struct Allocators<W> {
-    _waiter: std::marker::PhantomData<W>,
+    ids: Counter<W>,
+    timestamps: Counter<W>,
+    /// When the writer was last told to write, or when that was done.
+    last_refill: Option<Duration>,
+    frozen: bool,
 }
 
 impl<W> Allocators<W> {
     /// Allocators without a disk behind them: the first values given are `issued + 1`, and no refill is ever asked for.
-    pub fn unbounded(_issued: Limits) -> Self {
-        unimplemented!()
+    #[must_use]
+    pub fn unbounded(issued: Limits) -> Self {
+        Self::new(issued, Limits { ids: u64::MAX, timestamps: u64::MAX })
     }
+
     /// Allocators that may give nothing until the first refill.
-    pub fn durable(_issued: Limits) -> Self {
-        unimplemented!()
+    #[must_use]
+    pub fn durable(issued: Limits) -> Self {
+        Self::new(issued, issued)
     }
+
+    fn new(issued: Limits, limits: Limits) -> Self {
+        Self {
+            ids: Counter::new(issued.ids, limits.ids),
+            timestamps: Counter::new(issued.timestamps, limits.timestamps),
+            last_refill: None,
+            frozen: false,
+        }
+    }
+
     /// Takes `count` (at least 1) values, or parks the waiter that `waiter` builds.
-    pub fn take(&mut self, _kind: Kind, _count: u64, _waiter: impl FnOnce() -> W) -> Result<Take, AllocError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    ///
+    /// `Stopped` after [`Allocators::freeze`], `Exhausted` when the values do not exist (those that parked requests will get
+    /// are counted as given), `TooManyWaiting`.
+    ///
+    /// # Panics
+    ///
+    /// When `count` is 0.
+    pub fn take(&mut self, kind: Kind, count: u64, waiter: impl FnOnce() -> W) -> Result<Take, AllocError> {
+        assert!(count > 0, "a request for no value has no first value");
+        if self.frozen {
+            return Err(AllocError::Stopped);
+        }
+        match kind {
+            Kind::Id => self.ids.take(count, waiter),
+            Kind::Timestamp => self.timestamps.take(count, waiter),
+        }
     }
+
     /// Tells the writer what to do at `now` (time since the process started). A refill is due when a counter in use has less
     /// than a window left or parks a request; it is put off to half a second after the last one unless a request is parked.
-    pub fn refill(&mut self, _now: Duration) -> Refill {
-        unimplemented!()
+    pub fn refill(&mut self, now: Duration) -> Refill {
+        let mut counters = [&mut self.ids, &mut self.timestamps];
+        if self.frozen || !counters.iter().any(|counter| counter.is_due()) {
+            return Refill::None;
+        }
+        let parks = counters.iter().any(|counter| counter.has_parked());
+        let wait = self.last_refill.map_or(Duration::ZERO, |last| (last + WINDOW).saturating_sub(now));
+        counters.iter_mut().for_each(|counter| counter.stop_poking());
+        if !parks && !wait.is_zero() {
+            return Refill::NotBefore(wait);
+        }
+        counters.iter_mut().for_each(|counter| counter.measure(now));
+        self.last_refill = Some(now);
+        Refill::Write(Limits { ids: self.ids.next_limit(), timestamps: self.timestamps.next_limit() })
     }
-    /// Makes `limits`, which are durable now, usable. Returns the parked requests that fit, in the order they came, each with
-    /// its first value.
-    pub fn raise(&mut self, _limits: Limits, _now: Duration) -> Vec<(W, u64)> {
-        unimplemented!()
+
+    /// Makes `limits`, which are durable now, usable. Returns the parked requests that fit, each counter's in the order they
+    /// came, each with its first value.
+    pub fn raise(&mut self, limits: Limits, now: Duration) -> Vec<(W, u64)> {
+        self.last_refill = Some(now);
+        let mut served = Vec::new();
+        self.ids.raise(limits.ids, &mut served);
+        self.timestamps.raise(limits.timestamps, &mut served);
+        served
     }
+
     /// Gives up the parked requests: the disk has no space for a higher limit. What is left below the limit stays usable,
     /// and the next request that does not fit parks and asks again.
     pub fn give_up_parked(&mut self) -> Vec<W> {
-        unimplemented!()
+        let mut waiters = Vec::new();
+        for counter in [&mut self.ids, &mut self.timestamps] {
+            waiters.extend(counter.give_up_parked());
+        }
+        waiters
     }
+
     /// Gives out nothing from now on (every later `take` is `Stopped`). Returns the parked requests.
     pub fn freeze(&mut self) -> Vec<W> {
-        unimplemented!()
+        self.frozen = true;
+        self.give_up_parked()
     }
+
+    /// The last values given out.
+    #[must_use]
+    pub fn issued(&self) -> Limits {
+        Limits { ids: self.ids.issued(), timestamps: self.timestamps.issued() }
+    }
+
+    /// What is durable: nothing above it is given out.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { ids: self.ids.limit(), timestamps: self.timestamps.limit() }
+    }
+
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self) {
-        unimplemented!()
+        for counter in [&self.ids, &self.timestamps] {
+            counter.check_invariants();
+        }
     }
-    /// The last values given out.
-    pub fn issued(&self) -> Limits {
-        unimplemented!()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
     }
-    /// What is durable: nothing above it is given out.
-    pub fn limits(&self) -> Limits {
-        unimplemented!()
+
+    fn limits(ids: u64, timestamps: u64) -> Limits {
+        Limits { ids, timestamps }
+    }
+
+    fn ids(allocators: &mut Allocators<u32>, count: u64, waiter: u32) -> Result<Take, AllocError> {
+        allocators.take(Kind::Id, count, || waiter)
+    }
+
+    #[test]
+    fn in_memory_the_first_value_follows_the_last_and_nothing_is_asked_for() {
+        let mut allocators = Allocators::unbounded(limits(9, 0));
+        assert_eq!(ids(&mut allocators, 5, 0), Ok(Take::Given { first: 10, poke: false }));
+        assert_eq!(allocators.take(Kind::Timestamp, 1, || 0), Ok(Take::Given { first: 1, poke: false }));
+        assert_eq!(allocators.refill(at(0)), Refill::None);
+        assert_eq!(allocators.issued(), limits(14, 1));
+    }
+
+    #[test]
+    fn the_last_value_is_given_once_and_the_counter_never_wraps() {
+        let mut allocators = Allocators::unbounded(limits(u64::MAX - 3, 0));
+        assert_eq!(ids(&mut allocators, 4, 0), Err(AllocError::Exhausted { left: 3 }));
+        assert_eq!(ids(&mut allocators, u64::MAX, 0), Err(AllocError::Exhausted { left: 3 }));
+        assert_eq!(ids(&mut allocators, 3, 0), Ok(Take::Given { first: u64::MAX - 2, poke: false }));
+        assert_eq!(ids(&mut allocators, 1, 0), Err(AllocError::Exhausted { left: 0 }));
+        assert_eq!(allocators.issued().ids, u64::MAX);
+        assert_eq!(allocators.take(Kind::Timestamp, u64::MAX, || 0), Ok(Take::Given { first: 1, poke: false }));
+        allocators.check_invariants();
+    }
+
+    #[test]
+    fn a_counter_takes_its_first_window_at_its_first_call() {
+        let mut allocators = Allocators::durable(limits(10, 20));
+        assert_eq!(allocators.refill(at(0)), Refill::None);
+        assert_eq!(ids(&mut allocators, 1, 7), Ok(Take::Parked { poke: true }));
+        assert_eq!(allocators.refill(at(0)), Refill::Write(limits(10 + 2048, 20)));
+        assert_eq!(allocators.raise(limits(10 + 2048, 20), at(1)), [(7, 11)]);
+        assert_eq!(allocators.refill(at(1)), Refill::None);
+        assert_eq!(ids(&mut allocators, 1023, 0), Ok(Take::Given { first: 12, poke: false }));
+        assert_eq!(ids(&mut allocators, 1, 0), Ok(Take::Given { first: 1035, poke: true }));
+        assert_eq!(ids(&mut allocators, 1, 0), Ok(Take::Given { first: 1036, poke: false }));
+        assert_eq!(allocators.refill(at(1)), Refill::NotBefore(WINDOW));
+        assert!(matches!(allocators.refill(at(501)), Refill::Write(_)));
+    }
+
+    #[test]
+    fn a_later_request_never_overtakes_a_parked_one() {
+        let mut allocators = Allocators::durable(limits(0, 0));
+        assert_eq!(ids(&mut allocators, 5000, 1), Ok(Take::Parked { poke: true }));
+        assert_eq!(allocators.refill(at(0)), Refill::Write(limits(6024, 0)));
+        assert_eq!(ids(&mut allocators, 2000, 2), Ok(Take::Parked { poke: false }));
+        assert_eq!(ids(&mut allocators, 1, 3), Ok(Take::Parked { poke: false }));
+        assert_eq!(allocators.raise(limits(6024, 0), at(1)), [(1, 1)]);
+        assert_eq!(ids(&mut allocators, 1, 4), Ok(Take::Parked { poke: false }));
+        let Refill::Write(next) = allocators.refill(at(2)) else { panic!("parked requests make a refill due") };
+        assert_eq!(allocators.raise(next, at(3)), [(2, 5001), (3, 7001), (4, 7002)]);
+        allocators.check_invariants();
+    }
+
+    #[test]
+    fn a_request_is_refused_when_those_parked_before_it_leave_too_little() {
+        let mut allocators = Allocators::durable(limits(u64::MAX - 10, 0));
+        assert_eq!(ids(&mut allocators, 8, 1), Ok(Take::Parked { poke: true }));
+        assert_eq!(ids(&mut allocators, 3, 2), Err(AllocError::Exhausted { left: 2 }));
+        assert_eq!(ids(&mut allocators, 2, 3), Ok(Take::Parked { poke: false }));
+        assert_eq!(allocators.refill(at(0)), Refill::Write(limits(u64::MAX, 0)));
+        assert_eq!(allocators.raise(limits(u64::MAX, 0), at(0)), [(1, u64::MAX - 9), (3, u64::MAX - 1)]);
+        assert_eq!(ids(&mut allocators, 1, 4), Err(AllocError::Exhausted { left: 0 }));
+        assert_eq!(allocators.refill(at(9000)), Refill::None);
+    }
+
+    #[test]
+    fn too_many_waiting_requests_are_refused() {
+        let mut allocators = Allocators::durable(limits(0, 0));
+        (0..PARKED_MAX).for_each(|_| assert!(ids(&mut allocators, 1, 0).is_ok()));
+        assert_eq!(ids(&mut allocators, 1, 0), Err(AllocError::TooManyWaiting));
+        assert_eq!(allocators.take(Kind::Timestamp, 1, || 0), Ok(Take::Parked { poke: true }));
+        assert_eq!(allocators.give_up_parked().len(), PARKED_MAX + 1);
+        assert_eq!(ids(&mut allocators, 1, 0), Ok(Take::Parked { poke: true }));
+        allocators.check_invariants();
+    }
+
+    #[test]
+    fn a_full_disk_is_tried_again_half_a_second_later() {
+        let mut allocators = Allocators::durable(limits(0, 0));
+        ids(&mut allocators, 1, 1).unwrap();
+        let Refill::Write(first) = allocators.refill(at(0)) else { panic!("the first window") };
+        allocators.raise(first, at(0));
+        ids(&mut allocators, 1500, 2).unwrap();
+        assert!(matches!(allocators.refill(at(600)), Refill::Write(_)));
+        assert!(allocators.give_up_parked().is_empty());
+        assert_eq!(ids(&mut allocators, 1, 3), Ok(Take::Given { first: 1502, poke: true }));
+        assert_eq!(allocators.refill(at(700)), Refill::NotBefore(at(400)));
+        assert_eq!(ids(&mut allocators, 1000, 4), Ok(Take::Parked { poke: true }));
+        assert!(matches!(allocators.refill(at(700)), Refill::Write(_)));
+    }
+
+    #[test]
+    fn nothing_is_given_out_once_frozen() {
+        let mut allocators = Allocators::durable(limits(0, 0));
+        ids(&mut allocators, 1, 1).unwrap();
+        assert_eq!(allocators.freeze(), [1]);
+        assert_eq!(ids(&mut allocators, 1, 2), Err(AllocError::Stopped));
+        assert_eq!(allocators.refill(at(0)), Refill::None);
+        assert_eq!(allocators.issued(), limits(0, 0));
     }
 }
