@@ -290,7 +290,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 60, rng_seed: prop::test_runner::RngSeed::Fixed(4), failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 60,
+            rng_seed: prop::test_runner::RngSeed::Fixed(4),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn it_agrees_with_an_ordered_map(steps in prop::collection::vec((0..4_u8, key()), 0..2000)) {
             let (mut index, mut model) = (KeyIndex::default(), BTreeMap::new());
