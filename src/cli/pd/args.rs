@@ -1,8 +1,6 @@
 //! The flags of `pd-lite pd`, each with its test, and what they come to once the configuration file has been asked.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use log::LevelFilter;
 
@@ -13,7 +11,6 @@ use crate::core::Limits;
 use crate::server::ServerOptions;
 use crate::service::RequestLimits;
 
-const DEFAULT_ADDR: &str = "127.0.0.1:2379";
 const THREADS_MAX: u64 = 64;
 /// A region at both of these limits is well below a batch, the largest unit that the storage writes.
 const KEY_BYTES_MAX: u64 = 128 << 10;
@@ -48,7 +45,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let ServerOptions { threads, request_bytes_max, .. } = ServerOptions::default();
         Self {
             addr: None,
             workdir: None,
@@ -56,9 +53,9 @@ impl Default for Args {
             scope: Scope::Host.name().to_owned(),
             id_start: 1,
             ts_start: 1,
-            threads: (cores / 2).max(1),
+            threads,
             limits: RequestLimits::default(),
-            request_bytes_max: 64 << 10,
+            request_bytes_max,
             log_level: LevelFilter::Warn,
         }
     }
@@ -93,7 +90,7 @@ impl Args {
         }
         Ok(Settings {
             server: ServerOptions {
-                addr: addr.unwrap_or_else(|| DEFAULT_ADDR.to_owned()),
+                addr: addr.unwrap_or_else(default_addr),
                 threads: self.threads,
                 request_bytes_max: self.request_bytes_max,
             },
@@ -103,6 +100,10 @@ impl Args {
             limits: self.limits,
         })
     }
+}
+
+fn default_addr() -> String {
+    ServerOptions::default().addr
 }
 
 fn load(path: &Path, scope: &str) -> Result<(Scope, RaftConfig), Failure> {
@@ -146,7 +147,7 @@ const ADDR: Flag<Args> = Flag {
     name: "addr",
     value: "HOST:PORT",
     help: "where to listen; \":2379\" is every address, port 0 any free one",
-    default: |_| DEFAULT_ADDR.to_owned(),
+    default: |_| default_addr(),
     set: |args, value| value.text().map(|text| args.addr = Some(text.trim().to_owned())),
 };
 
@@ -246,7 +247,7 @@ fn config_fills_in_what_no_flag_gives() {
     assert_eq!(settings(&[]), ("a:1".to_owned(), workdir()));
     assert_eq!(settings(&["--addr", "b:2"]), ("b:2".to_owned(), workdir()));
     assert_eq!(settings(&["--addr", "", "--workdir", ""]), (String::new(), None));
-    assert_eq!(resolve(&["--config", " "]).server.addr, DEFAULT_ADDR);
+    assert_eq!(resolve(&["--config", " "]).server.addr, default_addr());
 }
 
 const SCOPE: Flag<Args> = Flag {
@@ -262,7 +263,7 @@ fn scope_is_looked_at_with_a_configuration_only() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file.as_file(), br#"{"pd":{"addr":"a:1","docker_addr":"b:2"}}"#).unwrap();
     let path = file.path().to_str().unwrap();
-    assert_eq!(resolve(&["--scope", "cloud"]).server.addr, DEFAULT_ADDR);
+    assert_eq!(resolve(&["--scope", "cloud"]).server.addr, default_addr());
     assert_eq!(resolve(&["--config", path, "--scope", " Docker "]).server.addr, "b:2");
     let failure = parse(&["--config", path, "--scope", "cloud"]).unwrap().resolve().unwrap_err();
     assert_eq!(failure.line(), r#"error: invalid pd scope "cloud" (expected host|docker)"#);

@@ -52,13 +52,15 @@ pub fn run(words: Words) -> Result<Exit, Failure> {
     let mut running = Running::start(&settings)?;
     let stop_signal = signals.begin_serving();
     running.server.start();
+    log::info!("serving on {}", running.server.addr());
     announce(&running.start_lines);
+    let fatal = running.fatal.clone();
     crossbeam_channel::select! {
         recv(stop_signal) -> signal => {
             log::info!("{}: refusing new calls and stopping", signal.unwrap_or("a signal"));
             running.stop().map(|()| Exit::Clean)
         }
-        recv(running.fatal) -> error => Err(running.give_up(error.ok())),
+        recv(fatal) -> error => Err(running.give_up(error.ok())),
     }
 }
 
@@ -157,7 +159,7 @@ fn listening_line(server: &Server) -> String {
     format!("PD-lite service listening on {}\n", server.addr())
 }
 
-/// Prints the start lines. A closed stdout is no reason not to serve.
+/// Prints the start lines. A stdout that is closed or full is no reason not to serve.
 fn announce(lines: &str) {
     if let Err(failure) = print(lines) {
         log::warn!("{}", failure.line());
