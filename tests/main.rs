@@ -2,5 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conformance;
+mod defects;
+mod exclusion;
+mod herd;
+mod layers;
+mod limits;
+mod restarts;
 mod support;
+mod u64_edges;
 mod workdirs;

@@ -4,9 +4,11 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::client::Client;
 
@@ -78,9 +80,9 @@ impl Launch {
         command
     }
 
-    fn try_start(&self) -> Result<Server, Exit> {
+    pub fn try_start(&self) -> Result<Server, Exit> {
         let mut child = self.command().spawn().unwrap();
-        let (line_sender, stdout) = mpsc::channel();
+        let (line_sender, stdout) = crossbeam_channel::unbounded();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| line_sender.send(line)));
         let mut pipe = child.stderr.take().unwrap();

@@ -1,11 +1,12 @@
-
 pub mod client;
 pub mod launch;
+pub mod reference;
 pub mod rng;
+pub mod source;
 pub mod wire;
 
 pub use client::{Client, Failure};
-pub use launch::{Exit, Launch, Server};
+pub use launch::{Launch, Server};
 
 use std::collections::BTreeMap;
 use std::fs;
