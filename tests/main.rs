@@ -1,6 +1,7 @@
 //! The integration tests: a module a behaviour, all against the real program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command_lines;
 mod conformance;
 mod defects;
 mod exclusion;
