@@ -8,6 +8,7 @@ mod exclusion;
 mod herd;
 mod layers;
 mod limits;
+mod pd_process;
 mod restarts;
 mod support;
 mod u64_edges;

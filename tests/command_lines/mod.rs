@@ -58,6 +58,9 @@ enum StderrRule {
     /// One line with this in it. Never recorded.
     #[serde(skip)]
     LineWith,
+    /// Any number of lines with this in them. Never recorded.
+    #[serde(skip)]
+    With,
 }
 
 /// What came of a case.
@@ -136,6 +139,7 @@ fn mismatches(case: &Case, outcome: &Outcome) -> Vec<String> {
         StderrRule::Prefix => one_line && stderr.starts_with(expected.split("<…>").next().unwrap()),
         StderrRule::Any => one_line,
         StderrRule::LineWith => one_line && stderr.contains(&expected),
+        StderrRule::With => stderr.contains(&expected),
     };
     check(holds, format!("stderr {stderr:?} in place of {expected:?} ({:?})", case.stderr_rule));
     for (name, hex) in &case.files_after {
