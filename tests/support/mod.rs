@@ -1,3 +1,4 @@
+//! What the tests share: a server process, a client, JSON and hex, workdirs of the reference, a scanner of source text.
 pub mod client;
 pub mod launch;
 pub mod reference;
