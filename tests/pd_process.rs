@@ -7,9 +7,13 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::Launch;
+use grpcio::{CallOption, Method, MethodType};
+use pd_lite::proto::pd::{TsoRequest, TsoResponse};
+use pd_lite::proto::pd_methods;
+
 use crate::support::client::region;
 use crate::support::launch::start;
-use crate::support::{Launch, files};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pd-lite");
 
@@ -80,13 +84,13 @@ fn start_values_hold_across_a_crash() {
     assert_eq!(server.start_lines()[1], "PD allocator starts: id=1000 ts=5000");
     let client = server.client();
     client.put(&region(1, b"", b"", 1)).unwrap();
+    assert_eq!(client.alloc_id(1).unwrap(), 1000);
+    client.put(&region(1, b"", b"", 2)).unwrap();
     server.kill();
 
-    // The change was committed with the start values, so the checkpoint has to know them too.
+    // The changes were committed beside start values that no checkpoint had held yet; that is no damage.
     let server = Launch::durable(workdir.path()).start();
-    let client = server.client();
-    assert!(client.alloc_id(1).unwrap() >= 1000);
-    assert!(client.tso(1).unwrap() >= 5000);
+    assert!(server.client().alloc_id(1).unwrap() > 1000);
     server.stop();
 }
 
@@ -116,6 +120,22 @@ fn a_signal_during_the_start_ends_it_at_once_and_cleanly() {
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     drop(held);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    // A call that never ends keeps the stop waiting, and both signals are there before the process takes the first.
+    const ENDLESS: Method<TsoRequest, TsoResponse> = Method { ty: MethodType::ClientStreaming, ..pd_methods::TSO };
+    let server = Launch::in_memory().start();
+    let client = server.client();
+    let endless = client.raw().client_streaming(&ENDLESS, CallOption::default()).unwrap();
+    assert_eq!(client.tso(1).unwrap(), 1, "the endless call is on its way: it was sent first");
+    for name in ["STOP", "TERM", "INT", "CONT"] {
+        server.signal(name);
+    }
+    let exit = server.wait();
+    assert!(matches!(exit.code, Some(130 | 143)), "128 + the number of the one that came second: {exit:#?}");
+    drop(endless);
 }
 
 #[test]
@@ -170,6 +190,7 @@ fn what_is_refused_at_the_port_leaves_the_workdir_as_it_was() {
     let first = Launch::in_memory().start();
     let workdir = dir.path().join("wd");
     assert_eq!(Launch::durable(&workdir).on(first.addr()).refused().code, Some(3));
-    assert!(files(&workdir).is_empty(), "nothing but the lock");
+    let names: Vec<_> = fs::read_dir(&workdir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["PD_LOCK"]);
     first.stop();
 }
