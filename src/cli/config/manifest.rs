@@ -137,12 +137,7 @@ fn refuse_overlap(args: &Args, region: &Region) -> Result<(), String> {
 
 #[cfg(test)]
 fn parse(words: &[&str]) -> Result<Args, String> {
-    use crate::cli::flags::Parsed;
-
-    match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-        Parsed::Run(args) => Ok(args),
-        Parsed::Print(text) => Err(text),
-    }
+    COMMAND.given(words)
 }
 
 /// The region of a command line that lacks nothing else.

@@ -130,12 +130,7 @@ pub const COMMAND: Command<Args> = Command {
 
 #[cfg(test)]
 fn parse(words: &[&str]) -> Result<Args, String> {
-    use crate::cli::flags::Parsed;
-
-    match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-        Parsed::Run(args) => Ok(args),
-        Parsed::Print(text) => Err(text),
-    }
+    COMMAND.given(words)
 }
 
 #[cfg(test)]

@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use self::args::{COMMAND, Settings};
+use self::args::{Args, COMMAND, Settings};
 use self::signals::StopSignals;
-use super::flags::Parsed;
 use super::{Exit, Failure, Words, print};
 use crate::core::{Allocators, Cluster, Limits, Region};
 use crate::server::{BindError, Server};
@@ -38,10 +37,10 @@ const FATAL_LIMIT: Duration = Duration::from_millis(700);
 ///
 /// Any exit code but 0.
 pub fn run(words: Words) -> Result<Exit, Failure> {
-    let args = match COMMAND.parse(words)? {
-        Parsed::Run(args) => args,
-        Parsed::Print(text) => return print(&text).map(|()| Exit::Clean),
-    };
+    COMMAND.run(words, serve)
+}
+
+fn serve(args: Args) -> Result<Exit, Failure> {
     let signals = StopSignals::install()
         .map_err(|error| Failure::new(Exit::Runtime, format!("cannot handle signals: {error}")))?;
     env_logger::Builder::new().filter_level(args.log_level).init();
@@ -136,9 +135,10 @@ impl Running {
 /// Builds the catalog. Overlapping regions in a workdir are damage, as in the reference.
 fn restore(regions: Vec<Arc<Region>>, workdir: &Path) -> Result<Cluster, Failure> {
     Cluster::restore(regions).map_err(|overlap| {
+        let workdir = workdir.display();
         let message = format!(
-            "workdir {workdir:?} is damaged: region {} overlaps region {}; see \"pd-lite ctl workdir check\" and \
-             \"pd-lite ctl workdir rebuild\"",
+            "the workdir {workdir} is damaged: region {} overlaps region {}; put a good copy back, or start without its routes with \
+             `pd-lite ctl workdir rebuild --workdir {workdir}`",
             overlap.region, overlap.with
         );
         Failure::new(Exit::Damaged, message)
