@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_lines;
+mod config_manifest;
 mod conformance;
 mod defects;
 mod exclusion;

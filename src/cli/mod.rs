@@ -121,14 +121,17 @@ fn version_text() -> String {
     format!("pd-lite {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// Writes `text` to stdout. A reader that went away early (`pd-lite … | head`) is no failure.
+/// Prints the text that a command was run for.
 fn print(text: &str) -> Result<(), Failure> {
+    write_to_stdout(text).map_err(|error| Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
+}
+
+/// Writes to stdout and flushes it. A reader that went away early (`pd-lite … | head`) is no error.
+fn write_to_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 
