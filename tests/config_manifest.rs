@@ -19,11 +19,9 @@ fn log_region(workdir: &Path, flags: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_region_logged_into_a_workdir_of_the_reference_is_its_record_and_is_served() {
     let workdir = tempfile::tempdir().unwrap();
-    let first = "100000004e6f4b5607010000016d01010001010b";
-    let before: Vec<u8> =
-        (0..first.len()).step_by(2).map(|at| u8::from_str_radix(&first[at..at + 2], 16).unwrap()).collect();
+    let before = b"\x10\0\0\0NoKV\x07\x01\0\0\x01m\x01\x01\0\x01\x01\x0b";
     fs::write(workdir.path().join("CURRENT"), "MANIFEST-000001").unwrap();
-    fs::write(workdir.path().join("MANIFEST-000001"), &before).unwrap();
+    fs::write(workdir.path().join("MANIFEST-000001"), before).unwrap();
     assert_eq!(log_region(workdir.path(), &["--start-key", "m"]).0, Some(0));
     let after = fs::read(manifest(workdir.path())).unwrap();
     assert_eq!(after, [&before[..], b"\x10\0\0\0NoKV\x07\x08\x00\x01m\x00\x01\x01\x01\x01\x01\x51"].concat());
