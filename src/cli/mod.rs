@@ -15,6 +15,9 @@ use std::io::{self, Write};
 use self::menu::{Entry, Menu, Misuse};
 use crate::storage::StorageError;
 
+/// What a limit on the peers of a region may be at most, and what a region that is logged by hand may have.
+const REGION_PEERS_MAX: u64 = 4096;
+
 /// The words of a command line that are still to be read.
 pub type Words = Vec<OsString>;
 
