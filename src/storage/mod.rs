@@ -18,6 +18,10 @@ mod scan;
 mod start;
 pub mod state;
 mod tail;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -36,7 +36,7 @@ const REWRITE_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Work {
     pub(super) dir: Dir,
     /// Held until the thread ends.
-    pub(super) lock: Box<dyn File>,
+    pub(super) _lock: Box<dyn File>,
     pub(super) state: Arc<State>,
     pub(super) manifest: Manifest,
     pub(super) checkpoint: CheckpointFile,
