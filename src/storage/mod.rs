@@ -19,7 +19,7 @@ mod start;
 pub mod state;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod writer;
 
 use std::path::PathBuf;

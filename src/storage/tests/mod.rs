@@ -2,7 +2,7 @@
 
 mod batching;
 mod failing_disk;
-mod faults;
+pub(crate) mod faults;
 mod full_disk;
 
 mod stopping;
