@@ -21,7 +21,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod writer;
 
 use std::path::PathBuf;

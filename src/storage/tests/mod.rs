@@ -3,7 +3,7 @@
 mod batching;
 mod conversion;
 mod failing_disk;
-pub(super) mod faults;
+pub(crate) mod faults;
 mod full_disk;
 mod power_cut;
 mod rewriting;
