@@ -10,7 +10,10 @@ use crate::core::{Limits, Region};
 /// Whose form a manifest has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    Ours { salt: u64, next_batch: u64 },
+    Ours {
+        salt: u64,
+        next_batch: u64,
+    },
     /// No checksums and no batches: to be rewritten before anything is appended.
     Reference,
 }
