@@ -23,7 +23,7 @@ fn flags(text: &str) -> BTreeSet<&str> {
     text.split("--")
         .skip(1)
         .map(|rest| rest.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-').next().unwrap_or(""))
-        .filter(|name| !name.is_empty())
+        .filter(|name| name.starts_with(|letter: char| letter.is_ascii_lowercase()))
         .collect()
 }
 
