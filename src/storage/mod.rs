@@ -1,20 +1,36 @@
 //! The only code that touches the disk: the workdir in the reference's own format, and the thread that writes it.
 
+mod batch;
+mod checkpoint;
+pub mod decode;
+mod dir;
+pub mod error;
 pub mod fs;
+mod manifest;
 pub mod offline;
+mod open;
+mod persist;
+mod queue;
 pub mod record;
 pub mod replay;
+mod rewrite;
+mod scan;
+mod start;
 pub mod state;
+mod tail;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::oneshot;
 
 use self::fs::{File, Fs};
 use self::state::Checkpoint;
+
+pub use self::error::StorageError;
 
 use crate::core::{AllocError, Allocators, Cluster, Limits, Refusal, Region, RegionId};
 
@@ -25,6 +41,11 @@ pub type AllocReply = oneshot::Sender<Result<u64, AllocError>>;
 pub struct State {
     pub cluster: Mutex<Cluster>,
     pub allocators: Mutex<Allocators<AllocReply>>,
+}
+
+/// Takes a lock of [`State`].
+fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().expect("a panic that left the state half changed ends this thread as well")
 }
 
 /// A change of the catalog.
@@ -71,21 +92,6 @@ pub enum EditError {
 /// The answer to an edit.
 pub type EditReply = oneshot::Sender<Result<EditOutcome, EditError>>;
 
-/// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next.
-#[derive(Debug)]
-pub enum StorageError {
-    /// Another process holds the lock; `holder` says which, where known.
-    InUse { workdir: PathBuf, holder: Option<String> },
-    /// The workdir is not a placement driver's (a store's, or not a directory).
-    NotOurs { workdir: PathBuf, reason: String },
-    /// A file holds what no crash explains.
-    Damaged { file: PathBuf, offset: u64, reason: String },
-    /// Another process wrote to the manifest while this one had it open.
-    ChangedUnderUs { file: PathBuf, expected: u64, found: u64 },
-    /// An operation of the file system failed.
-    Io { action: &'static str, path: PathBuf, source: io::Error },
-}
-
 /// A workdir that is locked, read and checked. Nothing but the lock has been written yet.
 pub struct Opened {
     pub(super) fs: Arc<dyn Fs>,
@@ -115,36 +121,4 @@ pub struct Snapshot {
     pub regions: Vec<Arc<Region>>,
     /// The highest values that may have been given out (0: none).
     pub issued: Limits,
-}
-
-impl Opened {
-    /// Locks `workdir` (created with its parents when missing), reads and checks it. Writes nothing but the lock file.
-    /// Logs one warning for each kind of oddity found.
-    ///
-    /// # Errors
-    ///
-    /// Any [`StorageError`] but `ChangedUnderUs`.
-    pub fn open(fs: Arc<dyn Fs>, workdir: &Path) -> Result<Self, StorageError> {
-        unimplemented!()
-    }
-
-    /// What the workdir held, once: the regions move out.
-    pub fn take_snapshot(&mut self) -> Snapshot {
-        unimplemented!()
-    }
-
-    /// Makes the workdir ready for writing (creation, truncation of a torn tail, conversion into our form) and starts the
-    /// persistence thread over `state`, whose cluster holds the snapshot's regions. `fatal` gets the error that ends the
-    /// thread, if one does.
-    ///
-    /// # Errors
-    ///
-    /// `Io` when the files cannot be written.
-    pub fn start(
-        self,
-        state: Arc<State>,
-        fatal: crossbeam_channel::Sender<StorageError>,
-    ) -> Result<writer::Writer, StorageError> {
-        unimplemented!()
-    }
 }

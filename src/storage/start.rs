@@ -1,0 +1,146 @@
+//! Makes a workdir ready for writing: creation, the cut of a torn tail, conversion into our form.
+//!
+//! Every step leaves files that the next start understands. `CURRENT` names a manifest of ours only when the manifest and a
+//! state file are durable, because a state file that is missing beside our form is damage. An old manifest goes only after
+//! the name of the new one is durable.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+
+use super::checkpoint::CheckpointFile;
+use super::dir::{Dir, manifest_name};
+use super::manifest::Manifest;
+use super::open::{CURRENT, manifest_number};
+use super::persist::Work;
+use super::record::OPENING_LEN;
+use super::rewrite::{self, Rewrite};
+use super::writer::Writer;
+use super::{Found, Opened, State, StorageError};
+use super::{decode, fs};
+use crate::core::{Cluster, Limits};
+
+/// How much of a damaged file is copied at a time.
+const COPY_LEN: usize = 1 << 20;
+
+impl Opened {
+    /// Makes the workdir ready for writing (creation, truncation of a torn tail, conversion into our form) and starts the
+    /// persistence thread over `state`, whose cluster holds the snapshot's regions. `fatal` gets the error that ends the
+    /// thread, if one does.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the files cannot be written, `ChangedUnderUs` when the manifest is not as it was read.
+    pub fn start(self, state: Arc<State>, fatal: Sender<StorageError>) -> Result<Writer, StorageError> {
+        let dir = Dir { fs: self.fs, path: self.workdir };
+        remove_left_overs(&dir, &self.found)?;
+        let (manifest, checkpoint) = match self.found {
+            Found::Nothing { checkpoint } => create(&dir, checkpoint)?,
+            Found::Ours { name, salt, next_batch, end, file_len, checkpoint } => {
+                if file_len > end {
+                    keep_copy(&dir, &name)?;
+                }
+                let manifest = Manifest::resume(&dir, name, salt, next_batch, end, file_len)?;
+                (manifest, CheckpointFile::new(dir.clone(), checkpoint.limits))
+            }
+            Found::Rewrite { name, torn, checkpoint } => {
+                if torn {
+                    keep_copy(&dir, &name)?;
+                }
+                convert(&dir, &name, checkpoint, &state.cluster)?
+            }
+        };
+        let live = rewrite::live_len(&state.cluster);
+        Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint, live }, fatal)
+    }
+}
+
+/// Creates state file, manifest and `CURRENT`, in this order, each durable before the next.
+fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), StorageError> {
+    let name = manifest_name(1);
+    let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
+    checkpoint.create(name.clone())?;
+    let manifest = Manifest::create(dir, name)?;
+    dir.replace(CURRENT, manifest.name().as_bytes())?;
+    Ok((manifest, checkpoint))
+}
+
+/// Writes a new manifest with all regions and makes it the current one.
+fn convert(
+    dir: &Dir,
+    name: &str,
+    limits: Limits,
+    cluster: &Mutex<Cluster>,
+) -> Result<(Manifest, CheckpointFile), StorageError> {
+    let mut rewrite = Rewrite::begin(dir, name)?;
+    while !rewrite.is_complete() {
+        rewrite.copy_slice(cluster, limits)?;
+    }
+    rewrite.sync()?;
+    let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
+    checkpoint.write(limits, rewrite.manifest())?;
+    let manifest = rewrite.finish(dir).map_err(|(error, _)| StorageError::from(error))?;
+    dir.discard(&dir.path.join(name));
+    Ok((manifest, checkpoint))
+}
+
+/// Copies a manifest with a torn tail, whole or not at all, to a name of its own.
+fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
+    let kept = broken_name(name, &dir.names()?);
+    let (from, to) = (dir.path.join(name), dir.path.join(&kept));
+    let temporary = fs::temporary(&dir.path, &kept);
+    copy(dir, &from, &temporary)
+        .and_then(|()| dir.fs.rename(&temporary, &to))
+        .and_then(|()| dir.fs.sync_dir(&dir.path))
+        .map_err(|source| StorageError::io("keep a copy of the damaged manifest as", &to, source))?;
+    log::warn!("{} is a copy of the manifest with its torn tail", to.display());
+    Ok(())
+}
+
+fn copy(dir: &Dir, from: &Path, to: &Path) -> std::io::Result<()> {
+    let from = dir.fs.open(from)?;
+    let to = dir.fs.create(to)?;
+    let mut buffer = vec![0; COPY_LEN];
+    let mut offset = 0;
+    loop {
+        let read = from.read_full_at(&mut buffer, offset)?;
+        if read == 0 {
+            return to.sync();
+        }
+        to.write_all_at(&buffer[..read], offset)?;
+        offset += u64::try_from(read).expect("at most COPY_LEN");
+    }
+}
+
+/// `NAME.broken`, or the first of `NAME.broken.1`, `NAME.broken.2`, … that is free.
+fn broken_name(name: &str, taken: &[String]) -> String {
+    let numbered = (1_u64..).map(|number| format!("{name}.broken.{number}"));
+    let mut names = std::iter::once(format!("{name}.broken")).chain(numbered);
+    names.find(|name| !taken.contains(name)).expect("a directory has fewer than 2^64 names")
+}
+
+/// Removes what a rewrite that did not come to its end has left: manifests of ours that `CURRENT` does not name.
+fn remove_left_overs(dir: &Dir, found: &Found) -> Result<(), StorageError> {
+    let current = match found {
+        Found::Nothing { .. } => None,
+        Found::Ours { name, .. } | Found::Rewrite { name, .. } => Some(name),
+    };
+    for name in dir.names()? {
+        let is_manifest = manifest_number(&name).is_some_and(|number| manifest_name(number) == name);
+        let path = dir.path.join(&name);
+        if is_manifest && Some(&name) != current && is_ours(dir, &path)? {
+            log::info!("removing {}, left over from an interrupted rewrite", path.display());
+            dir.discard(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a file begins with an opening record of ours.
+fn is_ours(dir: &Dir, path: &Path) -> Result<bool, StorageError> {
+    let mut start = [0; OPENING_LEN];
+    let read = dir.fs.open(path).and_then(|file| file.read_full_at(&mut start, 0));
+    let read = read.map_err(|source| StorageError::io("read", path, source))?;
+    Ok(decode::opening(&start[..read]).is_some())
+}
