@@ -30,7 +30,8 @@ fn flags(text: &str) -> BTreeSet<&str> {
 #[test]
 #[ignore = "needs a Python with grpcio: make test-foreign"]
 fn the_python_client_of_the_readme_prints_what_the_readme_says() {
-    let python = env::var("PD_LITE_TEST_PYTHON").expect("PD_LITE_TEST_PYTHON names a Python with grpcio: make test-foreign");
+    let python =
+        env::var("PD_LITE_TEST_PYTHON").expect("PD_LITE_TEST_PYTHON names a Python with grpcio: make test-foreign");
     let script = between("artifacts/python/bin/python <<'END'\n", "END\n");
     let printed = between("END\n```\n\n```text\n", "```");
 
