@@ -57,10 +57,10 @@ bench: deps
 lint: deps
 	cargo fmt --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 doc: deps
-	cargo doc $(CARGO_FLAGS) --no-deps
+	cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
 ci: lint test test-foreign
 
