@@ -1,23 +1,19 @@
 //! The flags of `pd-lite pd`, each with its test, and what they come to once the configuration file has been asked.
 
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use log::LevelFilter;
 
 use crate::cli::flags::{Command, Flag, Group};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, REGION_PEERS_MAX};
 use crate::config::{RaftConfig, Scope};
 use crate::core::Limits;
 use crate::server::ServerOptions;
 use crate::service::RequestLimits;
 
-const DEFAULT_ADDR: &str = "127.0.0.1:2379";
 const THREADS_MAX: u64 = 64;
-/// A region at both of these limits is well below a batch, the largest unit that the storage writes.
+/// A region of this and [`REGION_PEERS_MAX`] is well below a batch, the largest unit that the storage writes.
 const KEY_BYTES_MAX: u64 = 128 << 10;
-const PEERS_MAX: u64 = 4096;
 /// The transport's own limit in the reference.
 const REQUEST_BYTES_MAX: u64 = 4 << 20;
 const LEVELS: [(&str, LevelFilter); 5] = [
@@ -48,7 +44,7 @@ pub struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let ServerOptions { threads, request_bytes_max, .. } = ServerOptions::default();
         Self {
             addr: None,
             workdir: None,
@@ -56,9 +52,9 @@ impl Default for Args {
             scope: Scope::Host.name().to_owned(),
             id_start: 1,
             ts_start: 1,
-            threads: (cores / 2).max(1),
+            threads,
             limits: RequestLimits::default(),
-            request_bytes_max: 64 << 10,
+            request_bytes_max,
             log_level: LevelFilter::Warn,
         }
     }
@@ -93,7 +89,7 @@ impl Args {
         }
         Ok(Settings {
             server: ServerOptions {
-                addr: addr.unwrap_or_else(|| DEFAULT_ADDR.to_owned()),
+                addr: addr.unwrap_or_else(default_addr),
                 threads: self.threads,
                 request_bytes_max: self.request_bytes_max,
             },
@@ -103,6 +99,10 @@ impl Args {
             limits: self.limits,
         })
     }
+}
+
+fn default_addr() -> String {
+    ServerOptions::default().addr
 }
 
 fn load(path: &Path, scope: &str) -> Result<(Scope, RaftConfig), Failure> {
@@ -129,12 +129,7 @@ pub const COMMAND: Command<Args> = Command {
 
 #[cfg(test)]
 fn parse(words: &[&str]) -> Result<Args, String> {
-    use crate::cli::flags::Parsed;
-
-    match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-        Parsed::Run(args) => Ok(args),
-        Parsed::Print(text) => Err(text),
-    }
+    COMMAND.given(words)
 }
 
 #[cfg(test)]
@@ -146,7 +141,7 @@ const ADDR: Flag<Args> = Flag {
     name: "addr",
     value: "HOST:PORT",
     help: "where to listen; \":2379\" is every address, port 0 any free one",
-    default: |_| DEFAULT_ADDR.to_owned(),
+    default: |_| default_addr(),
     set: |args, value| value.text().map(|text| args.addr = Some(text.trim().to_owned())),
 };
 
@@ -246,7 +241,7 @@ fn config_fills_in_what_no_flag_gives() {
     assert_eq!(settings(&[]), ("a:1".to_owned(), workdir()));
     assert_eq!(settings(&["--addr", "b:2"]), ("b:2".to_owned(), workdir()));
     assert_eq!(settings(&["--addr", "", "--workdir", ""]), (String::new(), None));
-    assert_eq!(resolve(&["--config", " "]).server.addr, DEFAULT_ADDR);
+    assert_eq!(resolve(&["--config", " "]).server.addr, default_addr());
 }
 
 const SCOPE: Flag<Args> = Flag {
@@ -262,7 +257,7 @@ fn scope_is_looked_at_with_a_configuration_only() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file.as_file(), br#"{"pd":{"addr":"a:1","docker_addr":"b:2"}}"#).unwrap();
     let path = file.path().to_str().unwrap();
-    assert_eq!(resolve(&["--scope", "cloud"]).server.addr, DEFAULT_ADDR);
+    assert_eq!(resolve(&["--scope", "cloud"]).server.addr, default_addr());
     assert_eq!(resolve(&["--config", path, "--scope", " Docker "]).server.addr, "b:2");
     let failure = parse(&["--config", path, "--scope", "cloud"]).unwrap().resolve().unwrap_err();
     assert_eq!(failure.line(), r#"error: invalid pd scope "cloud" (expected host|docker)"#);
@@ -290,7 +285,7 @@ const MAX_PEERS: Flag<Args> = Flag {
     value: "N",
     help: "most peers of a region",
     default: |args| args.limits.peers_max.to_string(),
-    set: |args, value| value.number(1..=PEERS_MAX).map(|peers| args.limits.peers_max = peers),
+    set: |args, value| value.number(1..=REGION_PEERS_MAX).map(|peers| args.limits.peers_max = peers),
 };
 
 #[test]
@@ -308,7 +303,7 @@ fn a_region_at_both_limits_fits_into_a_batch() {
 
     let key = vec![0xff; usize::try_from(KEY_BYTES_MAX).unwrap()];
     let peer = Peer { store_id: StoreId(u64::MAX), peer_id: PeerId(u64::MAX) };
-    let peers = std::iter::repeat_n(peer, usize::try_from(PEERS_MAX).unwrap());
+    let peers = std::iter::repeat_n(peer, usize::try_from(REGION_PEERS_MAX).unwrap());
     let epoch = Epoch { version: u64::MAX, conf_version: u64::MAX };
     let mut record = Vec::new();
     record::push_put(&mut record, &Region::new(RegionId(u64::MAX), &key, &key, epoch, peers), RegionState::Plain, true);
