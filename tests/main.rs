@@ -12,5 +12,6 @@ mod limits;
 mod pd_process;
 mod restarts;
 mod support;
+mod transport;
 mod u64_edges;
 mod workdirs;
