@@ -40,8 +40,6 @@ pub(super) struct Work {
     pub(super) state: Arc<State>,
     pub(super) manifest: Manifest,
     pub(super) checkpoint: CheckpointFile,
-    /// Bytes of the records that make up the catalog.
-    pub(super) live: u64,
 }
 
 /// The thread's state.
@@ -55,6 +53,8 @@ pub(super) struct Persistence {
     /// Off the queue, not in a batch yet, in queue order; at most [`HOLD_EDITS_MAX`].
     pending: VecDeque<Request>,
     batch: Batch,
+    /// Bytes of the records that make up the catalog.
+    live: u64,
     rewrite: Option<Rewrite>,
     began: Instant,
     checkpoint_not_before: Duration,
@@ -73,6 +73,7 @@ impl Persistence {
             closed: false,
             pending: VecDeque::with_capacity(HOLD_EDITS_MAX),
             batch: Batch::default(),
+            live: 0,
             rewrite: None,
             began: Instant::now(),
             checkpoint_not_before: Duration::ZERO,
@@ -87,6 +88,7 @@ impl Persistence {
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(&mut self) -> Result<(), StorageError> {
+        self.count_live()?;
         loop {
             let wait = self.refill()?;
             let worked = self.collect();
@@ -99,6 +101,18 @@ impl Persistence {
                 self.wait(wait);
             }
         }
+    }
+
+    /// Counts the catalog's bytes; here and not before the start, because a million regions take a moment.
+    fn count_live(&mut self) -> Result<(), StorageError> {
+        let mut from = Some(RegionId(0));
+        while let Some(id) = from {
+            self.refill()?;
+            let (len, rest) = rewrite::live_len(&self.work.state.cluster, id);
+            self.live += len;
+            from = rest;
+        }
+        Ok(())
     }
 
     /// Waits for an edit, a poke, the end of the queue, or `time` (`None`: for ever).
@@ -211,7 +225,7 @@ impl Persistence {
         match self.append(issued) {
             Ok(()) => {
                 self.note_space(true);
-                self.work.live = self.work.live + self.batch.live_added - self.batch.live_removed;
+                self.live = self.live + self.batch.live_added - self.batch.live_removed;
                 self.settle(Ok(()));
                 self.follow(issued)?;
             }
@@ -281,10 +295,11 @@ impl Persistence {
 
     fn rewrite_step(&mut self) -> Result<bool, WriteError> {
         let issued = self.given_out();
-        let Work { dir, state, manifest, live, .. } = &mut self.work;
+        let Work { dir, state, manifest, .. } = &mut self.work;
         match &mut self.rewrite {
             None => {
-                let is_due = rewrite::is_due(manifest.end(), *live) && self.began.elapsed() >= self.rewrite_not_before;
+                let is_due =
+                    rewrite::is_due(manifest.end(), self.live) && self.began.elapsed() >= self.rewrite_not_before;
                 if is_due {
                     self.rewrite = Some(Rewrite::begin(dir, manifest.name())?);
                 }

@@ -31,17 +31,11 @@ pub(super) fn record_len(region: &Region, scratch: &mut Vec<u8>) -> u64 {
     u64::try_from(scratch.len()).expect("a slice is shorter than 2^64 bytes")
 }
 
-/// The bytes of the records that store every region of `cluster`.
-pub(super) fn live_len(cluster: &Mutex<Cluster>) -> u64 {
+/// The bytes of the records that store the slice of `cluster` from `from` on, and where the next slice begins.
+pub(super) fn live_len(cluster: &Mutex<Cluster>, from: RegionId) -> (u64, Option<RegionId>) {
+    let (slice, rest) = slice_from(cluster, from);
     let mut scratch = Vec::new();
-    let mut live = 0;
-    let mut from = Some(RegionId(0));
-    while let Some(id) = from {
-        let (slice, rest) = slice_from(cluster, id);
-        live += slice.iter().map(|region| record_len(region, &mut scratch)).sum::<u64>();
-        from = rest;
-    }
-    live
+    (slice.iter().map(|region| record_len(region, &mut scratch)).sum(), rest)
 }
 
 /// A new manifest that is being filled.

@@ -15,7 +15,7 @@ use super::manifest::Manifest;
 use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
 use super::record::OPENING_LEN;
-use super::rewrite::{self, Rewrite};
+use super::rewrite::Rewrite;
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError};
 use super::{decode, fs};
@@ -51,8 +51,7 @@ impl Opened {
                 convert(&dir, &name, checkpoint, &state.cluster)?
             }
         };
-        let live = rewrite::live_len(&state.cluster);
-        Writer::spawn(Work { dir, _lock: self.lock, state, manifest, checkpoint, live }, fatal)
+        Writer::spawn(Work { dir, _lock: self.lock, state, manifest, checkpoint }, fatal)
     }
 }
 
