@@ -1,4 +1,82 @@
-//! pd-lite: a lightweight placement driver.
+//! pd-lite: a lightweight placement driver for a distributed key-value store, in one small process.
+//!
+//! It hands out timestamps and ids, keeps the catalog of regions (key ranges and their replicas), answers which region holds
+//! a key, takes the heartbeats of stores and regions, and hints leader transfers. It speaks the gRPC service `pb.PD` of
+//! NoKV's PD-lite and works on the same workdir. This page is the project's architecture page; how to use the program is in
+//! `README.md`.
+//!
+//! # One picture
+//!
+//! ```text
+//!            gRPC poll threads (fixed)                      one persistence thread
+//!  client ──► server ──► service ──┬─ Tso, AllocID ──► Mutex<Allocators>, below a durable limit; else parked, in order
+//!                                  ├─ GetRegionByKey ─► Mutex<Cluster>  (a read of about a microsecond)
+//!                                  ├─ StoreHeartbeat ─► Mutex<Cluster>  (numbers in memory, one planned hint)
+//!                                  ├─ unchanged or stale heartbeat ─► Mutex<Cluster> (a look, no write)
+//!                                  └─ change ──► bounded crossbeam channel ──► writer: take a batch, in queue order
+//!                                                                               ├ judge each edit against the Cluster
+//!                                                                               ├ append edits and one commit, one fdatasync
+//!                                                                               ├ apply the batch to the Cluster
+//!                                                                               └ answer every caller
+//! ```
+//!
+//! Without a workdir there is no writer: a change is applied under the lock at once, and the allocators have no limit.
+//!
+//! # Invariants
+//!
+//! Each has a function that checks it, which tests call after every step.
+//!
+//! 1. Regions never overlap; the id index and the key index hold the same regions; a region's epoch never goes back while
+//!    the region exists ([`core::Cluster`]).
+//! 2. `issued <= durable limit` for both allocators. A value is answered only below the durable limit. They never wrap: at
+//!    the end of u64 the call is refused and nothing moves ([`core::Allocators`]).
+//! 3. Validate, log, apply. What is not durable is neither visible nor acknowledged; what is acknowledged survives kill -9
+//!    and power loss.
+//! 4. Log order is apply order: one thread owns the files, and it applies before it answers.
+//! 5. A failed fsync, and any failed write but "no space", is final: the batch's outcome is unknown, everything else is
+//!    refused, and the process ends. No space is undone and tried again when space returns.
+//! 6. One process a workdir, one process a port.
+//! 7. No poll thread ever waits for a disk, a full queue or another call.
+//! 8. Nothing costs more than O(peers · log regions), but the first plan of a new pair of stores. An unchanged heartbeat
+//!    writes nothing.
+//!
+//! # Threads
+//!
+//! | thread | what it does | how it ends |
+//! |---|---|---|
+//! | main | starts everything; then waits for a signal or the writer's fatal error | returns the exit code |
+//! | gRPC poll threads, one per two cores by default | run the handlers | [`server::Server::stop`] |
+//! | persistence ([`storage::writer`]), with a workdir only | batches, syncs, refills, rewrites | [`service::Pd::stop`], or a fatal error |
+//! | signals | turns SIGTERM and SIGINT into messages to main | with the process |
+//!
+//! # Locks
+//!
+//! | lock | guards | held by |
+//! |---|---|---|
+//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change; the writer for a slice of a batch |
+//! | `State::allocators` | both counters and the requests that wait for a refill | poll threads for one take; the writer for a refill |
+//!
+//! Neither lock is taken while the other is held, and neither is held across a system call.
+//!
+//! # Modules, in reading order
+//!
+//! - [`core`]: pure state, without I/O, clock, lock or thread; time comes in as an argument
+//! - [`storage`]: the only code that touches the disk
+//! - [`service`]: the six calls, without a network
+//! - [`server`]: the only code, with the clients to come, that knows grpcio
+//! - [`config`]: `raft_config.json` and its rules
+//! - [`cli`]: one file a sub-command
+//! - [`proto`]: the messages, generated from `proto/` by `build.rs`
+//!
+//! Who may use what: `cli → {server, config, storage, service}`, `server → service → {storage, core}`, `storage → core`. A
+//! test checks it.
+//!
+//! # Deliberately absent
+//!
+//! - An async runtime: grpcio brings its own threads, and the one thing that waits, the disk, has a thread of its own.
+//! - A clock in the timestamps: NoKV counts a lock's time to live in timestamps, so they are a plain counter.
+//! - Time-outs of regions and stores: as in the reference, what was reported stays until it is reported otherwise.
+//! - Replication: one process, one disk. TLS and authentication: see `SECURITY.md`.
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -9,7 +87,7 @@ pub mod service;
 pub mod storage;
 
 /// The messages and methods of `proto/`, generated by `build.rs`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::as_conversions, reason = "generated code")]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/proto.rs"));
 }
