@@ -1,1 +1,13 @@
-//! The integration tests: a module a behaviour.
+//! The integration tests: a module a behaviour, all against the real program.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conformance;
+mod defects;
+mod exclusion;
+mod herd;
+mod layers;
+mod limits;
+mod restarts;
+mod support;
+mod u64_edges;
+mod workdirs;

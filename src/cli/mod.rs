@@ -1,1 +1,159 @@
-//! The command line.
+//! The command line: which commands there are, and how each of them ends.
+//!
+//! A command line is parsed into plain data first and acted on afterwards. Help and version are texts for stdout. A mistake
+//! is a [`Failure`]: one line and an exit code, printed by `main`.
+
+mod config;
+mod flags;
+mod menu;
+mod pd;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+
+use self::menu::{Entry, Menu, Misuse};
+use crate::storage::StorageError;
+
+/// The words of a command line that are still to be read.
+pub type Words = Vec<OsString>;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done, or stopped by a signal.
+    Clean,
+    /// 1: failed while running; every failure of `config` but a bad flag.
+    Runtime,
+    /// 2: a wrong command line, configuration or address.
+    Usage,
+    /// 3: another process uses the workdir or the port.
+    InUse,
+    /// 4: the workdir holds what no crash explains.
+    Damaged,
+    /// 5: the disk failed.
+    Disk,
+}
+
+impl Exit {
+    /// The status of the process.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Clean => 0,
+            Self::Runtime => 1,
+            Self::Usage => 2,
+            Self::InUse => 3,
+            Self::Damaged => 4,
+            Self::Disk => 5,
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Who speaks: `error`, or the command's name, as the reference has it.
+    speaker: String,
+    /// What, where, why, what next.
+    message: String,
+    pub exit: Exit,
+}
+
+impl Failure {
+    /// A failure that is reported as `error: <message>`.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self::of("error", exit, message)
+    }
+
+    /// A failure that is reported as `<command>: <message>`.
+    #[must_use]
+    pub fn of(command: &str, exit: Exit, message: impl fmt::Display) -> Self {
+        Self { speaker: command.to_owned(), message: message.to_string(), exit }
+    }
+
+    /// The one line for stderr, without its end.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.speaker, self.message).replace('\n', " ")
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        let exit = match &error {
+            StorageError::InUse { .. } | StorageError::ChangedUnderUs { .. } => Exit::InUse,
+            StorageError::NotOurs { .. } => Exit::Usage,
+            StorageError::Damaged { .. } => Exit::Damaged,
+            StorageError::Io { .. } => Exit::Disk,
+        };
+        Self::new(exit, error)
+    }
+}
+
+const COMMANDS: Menu = Menu {
+    name: "pd-lite",
+    about: "A lightweight placement driver: timestamps, ids, region routing and leader hints.",
+    entries: &[
+        Entry { name: "pd", about: "serve as the placement driver of a cluster", run: pd::run },
+        Entry {
+            name: "config",
+            about: "print parts of raft_config.json, or log a region into a workdir",
+            run: |words| config::COMMANDS.run(words),
+        },
+    ],
+    notes: "",
+    misuse: Misuse::ErrorLine,
+};
+
+/// Runs the command that `words` (the command line without the program's name) names.
+///
+/// # Errors
+///
+/// A [`Failure`], which the caller prints. `Ok` may hold a code other than 0 when a help text was all there was to say.
+pub fn run(words: Words) -> Result<Exit, Failure> {
+    COMMANDS.run(words)
+}
+
+/// The answer to `--version`.
+fn version_text() -> String {
+    format!("pd-lite {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// Writes `text` to stdout. A reader that went away early (`pd-lite … | head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let failure = Failure::new(Exit::Usage, "a\nb");
+        assert_eq!(failure.line(), "error: a b");
+        assert_eq!(Failure::of("pd-lite config pd", Exit::Runtime, "x").line(), "pd-lite config pd: x");
+    }
+
+    #[test]
+    fn each_storage_error_has_its_exit_code() {
+        let workdir = PathBuf::from("w");
+        let exit = |error| Failure::from(error).exit.code();
+        assert_eq!(exit(StorageError::InUse { workdir: workdir.clone(), holder: None }), 3);
+        assert_eq!(exit(StorageError::ChangedUnderUs { file: workdir.clone(), expected: 1, found: 2 }), 3);
+        assert_eq!(exit(StorageError::NotOurs { workdir: workdir.clone(), reason: String::new() }), 2);
+        assert_eq!(exit(StorageError::Damaged { file: workdir.clone(), offset: 0, reason: String::new() }), 4);
+        let source = io::ErrorKind::Other.into();
+        assert_eq!(exit(StorageError::Io { action: "read", path: workdir, source }), 5);
+    }
+}

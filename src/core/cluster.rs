@@ -1,9 +1,19 @@
 //! The catalog of regions and stores.
+//!
+//! Invariants, asserted by [`Cluster::check_invariants`]:
+//!
+//! - regions never overlap; their ids are not 0 and their ranges not empty (callers let nothing else in)
+//! - the id index and the key index hold the same regions, each under its own id and start key
+//! - the epoch of an id never goes back while the id stays (`judge` refuses it)
+//! - those of the planner, in `scheduler.rs`
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::key_index::KeyIndex;
 use super::region::{Epoch, Region, RegionId, StoreId};
-use super::scheduler::{LeaderTransfer, StoreStats};
+use super::scheduler::{LeaderTransfer, Regions, Scheduler, StoreStats};
 
 /// Two regions share keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,67 +41,174 @@ pub enum Refusal {
 }
 
 /// All regions and stores.
-#[derive(Default)]
-pub struct Cluster {}
+#[derive(Debug, Default)]
+pub struct Cluster {
+    regions: Regions,
+    keys: KeyIndex,
+    scheduler: Scheduler,
+    /// How many edits of a region are queued or being written.
+    edits: HashMap<RegionId, usize>,
+}
 
 impl Cluster {
-    /// Builds a catalog at once from regions in ascending id order, each id once.
+    /// Builds a catalog at once from regions in ascending id order, each id once, all with well-formed ranges.
     ///
     /// # Errors
     ///
-    /// [`Overlap`] when two of them share keys.
-    pub fn restore(_regions: Vec<Arc<Region>>) -> Result<Self, Overlap> {
-        unimplemented!()
+    /// [`Overlap`] when two of them share keys: the one with the higher id could not be stored.
+    pub fn restore(regions: Vec<Arc<Region>>) -> Result<Self, Overlap> {
+        let mut by_key = regions.clone();
+        by_key.sort_by(|a, b| a.start_key().cmp(b.start_key()));
+        for neighbours in by_key.windows(2) {
+            if neighbours[0].range().overlaps(&neighbours[1].range()) {
+                let (a, b) = (neighbours[0].id(), neighbours[1].id());
+                return Err(Overlap { region: a.max(b), with: a.min(b) });
+            }
+        }
+        let mut scheduler = Scheduler::default();
+        for region in &regions {
+            scheduler.region_changed(None, Some(region));
+        }
+        Ok(Self {
+            keys: KeyIndex::from_sorted(&by_key),
+            regions: regions.into_iter().map(|region| (region.id(), region)).collect(),
+            scheduler,
+            edits: HashMap::new(),
+        })
     }
+
+    #[must_use]
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.regions.len()
     }
+
+    #[must_use]
     pub fn is_empty(&self) -> bool {
-        unimplemented!()
+        self.regions.is_empty()
     }
-    pub fn region(&self, _id: RegionId) -> Option<&Arc<Region>> {
-        unimplemented!()
+
+    #[must_use]
+    pub fn region(&self, id: RegionId) -> Option<&Arc<Region>> {
+        self.regions.get(&id)
     }
-    pub fn region_by_key(&self, _key: &[u8]) -> Option<&Arc<Region>> {
-        unimplemented!()
+
+    /// The region that holds `key`; the empty key is the lowest key.
+    #[must_use]
+    pub fn region_by_key(&self, key: &[u8]) -> Option<&Arc<Region>> {
+        self.keys.at_or_before(key).filter(|region| region.range().contains(key))
     }
+
     /// Regions with an id of at least `from`, by ascending id.
-    pub fn regions_from(&self, _from: RegionId) -> impl Iterator<Item = &Arc<Region>> {
-        std::iter::empty()
+    pub fn regions_from(&self, from: RegionId) -> impl Iterator<Item = &Arc<Region>> {
+        self.regions.range(from..).map(|(_, region)| region)
     }
-    /// Tells what storing `region` would mean, without changing anything. Order of checks: stale, overlap.
-    pub fn judge(&self, _region: &Region) -> Result<Verdict, Refusal> {
-        unimplemented!()
+
+    /// Tells what storing `region` would mean, without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], checked in this order: stale against the same id, overlap with another id.
+    pub fn judge(&self, region: &Region) -> Result<Verdict, Refusal> {
+        let current = self.regions.get(&region.id());
+        if let Some(current) = current {
+            if region.epoch() < current.epoch() {
+                let (current, incoming) = (current.epoch(), region.epoch());
+                return Err(Refusal::Stale { region: region.id(), current, incoming });
+            }
+            if **current == *region {
+                return Ok(Verdict::Unchanged);
+            }
+        }
+        if current.is_none_or(|current| current.range() != region.range())
+            && let Some(with) = self.overlapping(region)
+        {
+            return Err(Refusal::Overlap(Overlap { region: region.id(), with: with.id() }));
+        }
+        Ok(Verdict::Changed)
     }
+
+    /// A region of another id that shares keys with `region`. Regions don't overlap, so the nearest to the left and the
+    /// nearest to the right are enough. When the region's own old range is the nearest to the left, everything further left
+    /// ends before that; to the right it is passed over.
+    fn overlapping(&self, region: &Region) -> Option<&Arc<Region>> {
+        let left = self.keys.at_or_before(region.start_key());
+        let right = self.keys.above(region.start_key()).find(|other| other.id() != region.id());
+        [left, right]
+            .into_iter()
+            .flatten()
+            .find(|other| other.id() != region.id() && other.range().overlaps(&region.range()))
+    }
+
     /// Stores a region that `judge` found to be `Changed`, replacing the old one whole.
-    pub fn put(&mut self, _region: Arc<Region>) {
-        unimplemented!()
+    pub fn put(&mut self, region: Arc<Region>) {
+        let old = self.regions.insert(region.id(), Arc::clone(&region));
+        if let Some(old) = &old
+            && old.start_key() != region.start_key()
+        {
+            self.keys.remove(old.start_key());
+        }
+        self.scheduler.region_changed(old.as_deref(), Some(&region));
+        self.keys.put(region);
     }
+
     /// Forgets a region with its epoch. Returns whether it existed.
-    pub fn remove(&mut self, _id: RegionId) -> bool {
-        unimplemented!()
+    pub fn remove(&mut self, id: RegionId) -> bool {
+        let Some(old) = self.regions.remove(&id) else { return false };
+        self.keys.remove(old.start_key());
+        self.scheduler.region_changed(Some(&old), None);
+        true
     }
+
     /// Notes that an edit of this region is on its way through the writer (edits of one id may be several).
-    pub fn begin_edit(&mut self, _id: RegionId) {
-        unimplemented!()
+    pub fn begin_edit(&mut self, id: RegionId) {
+        *self.edits.entry(id).or_default() += 1;
     }
+
     /// Ends what `begin_edit` began.
-    pub fn end_edit(&mut self, _id: RegionId) {
-        unimplemented!()
+    ///
+    /// # Panics
+    ///
+    /// When nothing began.
+    pub fn end_edit(&mut self, id: RegionId) {
+        let edits = self.edits.get_mut(&id).expect("every end_edit follows its begin_edit");
+        *edits -= 1;
+        if *edits == 0 {
+            self.edits.remove(&id);
+        }
     }
-    pub fn is_being_edited(&self, _id: RegionId) -> bool {
-        unimplemented!()
+
+    #[must_use]
+    pub fn is_being_edited(&self, id: RegionId) -> bool {
+        self.edits.contains_key(&id)
     }
+
     /// Replaces the numbers of a store and plans for it. `now` is the time since the process started.
-    pub fn store_heartbeat(&mut self, _store: StoreId, _stats: StoreStats, _now: Duration) -> Option<LeaderTransfer> {
-        unimplemented!()
+    pub fn store_heartbeat(&mut self, store: StoreId, stats: StoreStats, now: Duration) -> Option<LeaderTransfer> {
+        self.scheduler.heartbeat(store, stats, now, &self.regions)
     }
+
     /// Every store heard, by ascending id: its last numbers and when they came.
     pub fn stores(&self) -> impl Iterator<Item = (StoreId, StoreStats, Duration)> {
-        std::iter::empty()
+        self.scheduler.stores()
     }
+
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self) {
-        unimplemented!()
+        for (&id, region) in &self.regions {
+            assert_eq!(region.id(), id, "a region under another id");
+            assert_ne!(id, RegionId(0), "id 0 names no region");
+            assert!(region.range().is_well_formed(), "{region:?} has an empty range");
+        }
+        let by_key: BTreeMap<_, _> = self.regions.values().map(|region| (region.start_key(), region)).collect();
+        assert_eq!(by_key.len(), self.regions.len(), "two regions start at one key");
+        let same = |(a, b): (&Arc<Region>, &&Arc<Region>)| Arc::ptr_eq(a, b);
+        assert!(self.keys.iter().zip(by_key.values()).all(same), "the key index holds other regions");
+        assert_eq!(self.keys.iter().count(), by_key.len(), "the key index has another length");
+        for (left, right) in self.keys.iter().zip(self.keys.iter().skip(1)) {
+            assert!(!left.range().overlaps(&right.range()), "{left:?} and {right:?} overlap");
+        }
+        assert!(self.edits.values().all(|&edits| edits > 0), "an ended edit is still counted");
+        self.keys.check_invariants();
+        self.scheduler.check_invariants(&self.regions);
     }
 }

@@ -4,8 +4,11 @@
 
 pub mod allocator;
 pub mod cluster;
+mod id_set;
+mod key_index;
 pub mod region;
 pub mod scheduler;
+mod store_sets;
 pub mod uvarint;
 
 pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};

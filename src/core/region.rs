@@ -157,6 +157,12 @@ impl Region {
         Peers { rest: &self.bytes[offset(self.peers_at)..] }
     }
 
+    /// Tells whether both regions have the same peers in the same order.
+    #[must_use]
+    pub fn has_same_peers(&self, other: &Self) -> bool {
+        self.bytes[offset(self.peers_at)..] == other.bytes[offset(other.peers_at)..]
+    }
+
     /// The peer that a leader transfer would name on `store`: the first entry there whose peer id is not 0.
     #[must_use]
     pub fn peer_on(&self, store: StoreId) -> Option<PeerId> {

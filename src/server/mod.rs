@@ -1,9 +1,29 @@
-//! The gRPC server.
+//! The gRPC server: a bound port, then calls, then a stop that waits for them.
+//!
+//! Threads: `threads` poll threads, each with its completion queue, run every call; gRPC core has a few threads of its
+//! own. Between [`Server::bind`] and [`Server::start`] the kernel queues connections and nobody answers them.
 
+mod adapter;
+mod addr;
+mod bind;
+mod calls;
+mod holder;
+mod settings;
+mod status;
+mod stop;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use grpcio::{EnvBuilder, ServerCredentials};
+
 use crate::service::Pd;
+
+use self::calls::Calls;
+
+pub use self::bind::BindError;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -16,20 +36,19 @@ pub struct ServerOptions {
     pub request_bytes_max: usize,
 }
 
-/// Why the address cannot be served. `Display` is one line: what, where, why, what next.
-#[derive(Debug)]
-pub enum BindError {
-    /// The address is malformed or cannot be resolved.
-    Address { addr: String, reason: String },
-    /// Another process listens there; `holder` says which, where known.
-    InUse { addr: String, holder: Option<String> },
-    /// The system refuses the address (not of this machine, no permission).
-    Refused { addr: String, source: std::io::Error },
+impl Default for ServerOptions {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Self { addr: "127.0.0.1:2379".into(), threads: (cores / 2).max(1), request_bytes_max: 64 << 10 }
+    }
 }
 
 /// A server with a bound port.
 pub struct Server {
-    _private: (),
+    addr: String,
+    calls: Arc<Calls>,
+    /// `None` once it is stopped.
+    grpc: Option<grpcio::Server>,
 }
 
 impl Server {
@@ -38,19 +57,48 @@ impl Server {
     /// # Errors
     ///
     /// Any [`BindError`].
-    pub fn bind(_options: &ServerOptions, _pd: Arc<Pd>) -> Result<Self, BindError> {
-        unimplemented!()
+    pub fn bind(options: &ServerOptions, pd: Arc<Pd>) -> Result<Self, BindError> {
+        let endpoint = bind::find(&options.addr)?;
+        Self::bind_endpoint(options, &pd, endpoint)
     }
-    /// The address that is served, with the real port: `127.0.0.1:2379` as it was given, `[::1]:41234` for `[::1]:0`.
+
+    fn bind_endpoint(options: &ServerOptions, pd: &Arc<Pd>, endpoint: SocketAddr) -> Result<Self, BindError> {
+        let env = Arc::new(EnvBuilder::new().cq_count(options.threads.max(1)).name_prefix("grpc-poll").build());
+        let calls = Arc::new(Calls::default());
+        let mut grpc = settings::builder(env, options.request_bytes_max)
+            .register_service(adapter::service(pd, &calls))
+            .build()
+            .expect("a new environment's queues are open");
+        let port = grpc
+            .add_listening_port(endpoint.to_string(), ServerCredentials::insecure())
+            .map_err(|_| bind::lost(&options.addr, endpoint))?;
+        let addr = SocketAddr::new(endpoint.ip(), port).to_string();
+        Ok(Self { addr, calls, grpc: Some(grpc) })
+    }
+
+    /// The address that is served, resolved and with the real port, as Go's listener prints it: `127.0.0.1:41234` for
+    /// `localhost:0`, `[::]:2379` for `:2379`.
+    #[must_use]
     pub fn addr(&self) -> &str {
-        unimplemented!()
+        &self.addr
     }
+
     /// Begins to answer calls.
     pub fn start(&mut self) {
-        unimplemented!()
+        if let Some(grpc) = &mut self.grpc {
+            grpc.start();
+        }
     }
-    /// Refuses new calls, waits at most `grace` for those under way, then cancels them. Returns whether all of them ended by themselves.
-    pub fn stop(&mut self, _grace: Duration) -> bool {
-        unimplemented!()
+
+    /// Refuses new calls, waits at most `grace` for those under way, then cancels them. Returns whether all of them ended
+    /// by themselves. The placement driver has to keep answering meanwhile; a stopped server stays stopped.
+    pub fn stop(&mut self, grace: Duration) -> bool {
+        self.grpc.take().is_none_or(|grpc| stop::stop(grpc, &self.calls, grace))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
     }
 }

@@ -1,0 +1,152 @@
+//! The flags of the printing commands, each with its test.
+
+use std::path::PathBuf;
+
+use crate::cli::flags::{Flag, Group};
+use crate::config::{RaftConfig, Scope};
+
+/// A command line of `pd`, `stores` or `regions`. What is one of a few words is kept as given: the commands differ in
+/// whether and when they look at it.
+#[derive(Clone, Debug)]
+pub struct PrintArgs {
+    config: PathBuf,
+    format: String,
+    scope: String,
+    field: String,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Fields, divided by blanks.
+    Simple,
+    Json,
+}
+
+/// What of the placement driver to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PdField {
+    Addr,
+    Workdir,
+}
+
+impl Default for PrintArgs {
+    fn default() -> Self {
+        Self {
+            config: "raft_config.example.json".into(),
+            format: "simple".to_owned(),
+            scope: Scope::Host.name().to_owned(),
+            field: "addr".to_owned(),
+        }
+    }
+}
+
+/// Errors are texts for the user. Words are read in any letter case and with blanks around them.
+impl PrintArgs {
+    /// Reads and validates the file.
+    pub fn load(&self) -> Result<RaftConfig, String> {
+        let config = RaftConfig::load(&self.config).map_err(|error| error.to_string())?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn format(&self) -> Result<Format, String> {
+        match self.format.trim().to_ascii_lowercase().as_str() {
+            "simple" => Ok(Format::Simple),
+            "json" => Ok(Format::Json),
+            _ => Err(format!("unknown format {:?}", self.format)),
+        }
+    }
+
+    pub fn scope(&self) -> Result<Scope, String> {
+        Scope::parse(&self.scope).ok_or_else(|| format!("unknown scope {:?} (expected host|docker)", self.scope))
+    }
+
+    pub fn field(&self) -> Result<PdField, String> {
+        match self.field.trim().to_ascii_lowercase().as_str() {
+            "addr" => Ok(PdField::Addr),
+            "workdir" => Ok(PdField::Workdir),
+            _ => Err(format!("unknown field {:?} (expected addr|workdir)", self.field)),
+        }
+    }
+}
+
+/// The flags that all three take.
+pub const SOURCE: Group<PrintArgs> = Group { title: "File and form", flags: &[CONFIG, FORMAT] };
+/// The flags of `pd` alone.
+pub const CHOICE: Group<PrintArgs> = Group { title: "Choice (with --format simple)", flags: &[SCOPE, FIELD] };
+
+#[cfg(test)]
+fn parse(words: &[&str]) -> PrintArgs {
+    use crate::cli::flags::Parsed;
+
+    match super::pd::COMMAND.parse(words.iter().map(Into::into).collect()) {
+        Ok(Parsed::Run(args)) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+const CONFIG: Flag<PrintArgs> = Flag {
+    name: "config",
+    value: "FILE",
+    help: "the raft_config.json to read",
+    default: |args| args.config.display().to_string(),
+    set: |args, value| {
+        args.config = value.path();
+        Ok(())
+    },
+};
+
+#[test]
+fn config_names_the_file_that_is_read() {
+    assert_eq!(parse(&[]).config, PathBuf::from("raft_config.example.json"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file.as_file(), br#"{"max_retries":3}"#).unwrap();
+    assert_eq!(parse(&["-config", file.path().to_str().unwrap()]).load().unwrap().max_retries, 3);
+    assert!(parse(&["--config", ""]).load().is_err());
+}
+
+const FORMAT: Flag<PrintArgs> = Flag {
+    name: "format",
+    value: "simple|json",
+    help: "fields divided by blanks, or one line of JSON",
+    default: |args| args.format.clone(),
+    set: |args, value| value.text().map(|text| args.format = text),
+};
+
+#[test]
+fn format_is_simple_or_json() {
+    assert_eq!(parse(&[]).format(), Ok(Format::Simple));
+    assert_eq!(parse(&["-format= JSON "]).format(), Ok(Format::Json));
+    assert_eq!(parse(&["--format", "yaml"]).format(), Err(r#"unknown format "yaml""#.to_owned()));
+}
+
+const SCOPE: Flag<PrintArgs> = Flag {
+    name: "scope",
+    value: "host|docker",
+    help: "for whom; docker falls back to the host's value",
+    default: |args| args.scope.clone(),
+    set: |args, value| value.text().map(|text| args.scope = text),
+};
+
+#[test]
+fn scope_is_host_or_docker() {
+    assert_eq!(parse(&[]).scope(), Ok(Scope::Host));
+    assert_eq!(parse(&["--scope", " Docker "]).scope(), Ok(Scope::Docker));
+    assert!(parse(&["--scope", "cloud"]).scope().is_err());
+}
+
+const FIELD: Flag<PrintArgs> = Flag {
+    name: "field",
+    value: "addr|workdir",
+    help: "which value",
+    default: |args| args.field.clone(),
+    set: |args, value| value.text().map(|text| args.field = text),
+};
+
+#[test]
+fn field_is_addr_or_workdir() {
+    assert_eq!(parse(&[]).field(), Ok(PdField::Addr));
+    assert_eq!(parse(&["--field=WorkDir"]).field(), Ok(PdField::Workdir));
+    assert!(parse(&["--field", "port"]).field().is_err());
+}

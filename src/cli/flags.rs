@@ -1,0 +1,375 @@
+//! Flags: one table a command, from which the command line is parsed and the help text is made.
+//!
+//! The grammar is that of Go's flags, which users of the reference type: one or two dashes, a value behind `=` or in the next
+//! word whatever it looks like, and of a flag that is given twice the last one counts (or each one, for a list). Other than
+//! there, a word that belongs to no flag is an error, not the silent end of the flags, and numbers are decimal.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use lexopt::Arg;
+
+use super::{Exit, Failure, Words, version_text};
+
+/// A command that takes flags and nothing else. `A` is what they are parsed into; its `Default` is a command line without
+/// flags.
+pub struct Command<A: 'static> {
+    /// What is typed: `pd-lite pd`.
+    pub name: &'static str,
+    /// Opens the help text; one or more whole lines.
+    pub about: &'static str,
+    /// By subject, as the help text shows them.
+    pub groups: &'static [Group<A>],
+}
+
+/// Flags of one subject.
+pub struct Group<A: 'static> {
+    pub title: &'static str,
+    pub flags: &'static [Flag<A>],
+}
+
+/// One flag.
+pub struct Flag<A> {
+    /// Without dashes.
+    pub name: &'static str,
+    /// What stands for the value in the help text; empty: a switch, which takes none.
+    pub value: &'static str,
+    /// Half a sentence.
+    pub help: &'static str,
+    /// The default as the help text shows it, out of `A::default()`; empty: none.
+    pub default: fn(&A) -> String,
+    /// Takes the value over. An error says what is expected instead: "a whole number".
+    pub set: fn(&mut A, Value<'_>) -> Result<(), String>,
+}
+
+/// The value of a flag as it was typed.
+#[derive(Clone, Copy)]
+pub struct Value<'a>(&'a OsStr);
+
+/// What a command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<A> {
+    /// To run with these arguments.
+    Run(A),
+    /// To print this text, help or version, and do nothing.
+    Print(String),
+}
+
+impl Value<'_> {
+    /// Any text.
+    ///
+    /// # Errors
+    ///
+    /// What is expected.
+    pub fn text(&self) -> Result<String, String> {
+        self.0.to_str().map(str::to_owned).ok_or_else(|| "UTF-8 text".to_owned())
+    }
+
+    /// A file's name, whatever its bytes are; blanks around it go away.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.0.to_str().map_or_else(|| self.0.into(), |text| text.trim().into())
+    }
+
+    /// A decimal number in `range`. `010` is refused like `0x8`: in Go it is an 8, elsewhere a 10.
+    ///
+    /// # Errors
+    ///
+    /// What is expected.
+    pub fn number<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Result<T, String> {
+        let digits = self.0.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits
+            .filter(|text| *text == "0" || !text.starts_with('0'))
+            .and_then(|text| text.parse().ok())
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("a decimal number from {} to {}", range.start(), range.end()))
+    }
+
+    /// One of `choices`, in any letter case and with blanks around it.
+    ///
+    /// # Errors
+    ///
+    /// What is expected.
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, String> {
+        let text = self.0.to_str().unwrap_or_default().trim();
+        let chosen = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            format!("one of {}", names.join("|"))
+        })
+    }
+}
+
+impl<A: Default> Command<A> {
+    /// Parses `words`, the command line behind the command's name. `--help` and `--version` count as soon as they are met.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 2: an unknown flag, a value that is missing, not wanted or not understood, or a word that belongs to no flag.
+    pub fn parse(&self, words: Words) -> Result<Parsed<A>, Failure> {
+        self.parse_words(words).map_err(|message| Failure::new(Exit::Usage, message))
+    }
+
+    fn parse_words(&self, words: Words) -> Result<Parsed<A>, String> {
+        let mut args = A::default();
+        let mut parser = lexopt::Parser::from_args(words);
+        parser.set_short_equals(false);
+        while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+            let (name, attached) = match argument {
+                Arg::Long(name) => {
+                    let name = name.to_owned();
+                    (name, parser.optional_value())
+                }
+                // lexopt takes `-addr=x` for a bundle of one-letter flags; its rest belongs to the name here.
+                Arg::Short(first) => split_one_dash(first, parser.optional_value().unwrap_or_default()),
+                Arg::Value(word) => return Err(format!("unexpected word {word:?}{}", self.see_help())),
+            };
+            let switch = matches!(name.as_str(), "help" | "h" | "version");
+            let flag = self.flags().find(|flag| flag.name == name);
+            if switch || flag.is_some_and(|flag| flag.value.is_empty()) {
+                if let Some(value) = attached {
+                    return Err(format!("--{name} takes no value, but got {value:?}"));
+                }
+            }
+            match (name.as_str(), flag) {
+                ("version", None) => return Ok(Parsed::Print(version_text())),
+                (_, None) if switch => return Ok(Parsed::Print(self.help())),
+                (_, None) => return Err(format!("unknown flag --{name}{}", self.see_help())),
+                (_, Some(flag)) => {
+                    let missing = || format!("--{name} needs a value: {}", flag.value);
+                    let value = match attached {
+                        Some(value) => value,
+                        None if flag.value.is_empty() => OsString::new(),
+                        None => parser.value().map_err(|_| missing())?,
+                    };
+                    (flag.set)(&mut args, Value(&value))
+                        .map_err(|expected| format!("invalid value {value:?} for --{name}: expected {expected}"))?;
+                }
+            }
+        }
+        Ok(Parsed::Run(args))
+    }
+
+    fn flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
+        self.groups.iter().flat_map(|group| group.flags)
+    }
+
+    fn see_help(&self) -> String {
+        format!(" (see {} --help)", self.name)
+    }
+
+    /// The answer to `--help`.
+    #[must_use]
+    pub fn help(&self) -> String {
+        const HELP: [(&str, &str); 2] = [("--help", "print this text"), ("--version", "print the version")];
+        let typed = |flag: &Flag<A>| format!("--{} {}", flag.name, flag.value).trim_end().to_owned();
+        let width = self.flags().map(|flag| typed(flag).len()).chain([HELP[1].0.len()]).max().unwrap_or_default();
+        let defaults = A::default();
+        let mut text = format!("{}\n\nUsage: {} [flags]\n", self.about, self.name);
+        for group in self.groups {
+            write!(text, "\n{}:\n", group.title).expect(STRING);
+            for flag in group.flags {
+                let default = (flag.default)(&defaults);
+                let default = if default.is_empty() { default } else { format!(" (default: {default})") };
+                writeln!(text, "  {:width$}  {}{default}", typed(flag), flag.help).expect(STRING);
+            }
+        }
+        text.push_str("\nHelp:\n");
+        for (flag, help) in HELP {
+            writeln!(text, "  {flag:width$}  {help}").expect(STRING);
+        }
+        text
+    }
+}
+
+const STRING: &str = "a String takes everything";
+
+/// `a` and `ddr=x` as the flag `addr` and its value `x`.
+fn split_one_dash(first: char, rest: OsString) -> (String, Option<OsString>) {
+    let mut name = rest.into_vec();
+    let value = name.iter().position(|byte| *byte == b'=').map(|at| {
+        let value = name.split_off(at).split_off(1);
+        OsString::from_vec(value)
+    });
+    (format!("{first}{}", OsStr::from_bytes(&name).to_string_lossy()), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Args {
+        name: String,
+        count: u64,
+        list: Vec<String>,
+        quiet: bool,
+    }
+
+    const COMMAND: Command<Args> = Command {
+        name: "x y",
+        about: "About.",
+        groups: &[
+            Group {
+                title: "First",
+                flags: &[
+                    Flag {
+                        name: "name",
+                        value: "TEXT",
+                        help: "the name",
+                        default: |_| String::new(),
+                        set: |args, value| value.text().map(|text| args.name = text),
+                    },
+                    Flag {
+                        name: "count",
+                        value: "N",
+                        help: "how many",
+                        default: |args| args.count.to_string(),
+                        set: |args, value| value.number(0..=u64::MAX).map(|count| args.count = count),
+                    },
+                ],
+            },
+            Group {
+                title: "Second",
+                flags: &[
+                    Flag {
+                        name: "list",
+                        value: "TEXT",
+                        help: "more and more",
+                        default: |_| String::new(),
+                        set: |args, value| value.text().map(|text| args.list.push(text)),
+                    },
+                    Flag {
+                        name: "quiet",
+                        value: "",
+                        help: "say nothing",
+                        default: |_| String::new(),
+                        set: |args, _| {
+                            args.quiet = true;
+                            Ok(())
+                        },
+                    },
+                ],
+            },
+        ],
+    };
+
+    fn parse(words: &[&str]) -> Result<Args, String> {
+        match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
+            Parsed::Run(args) => Ok(args),
+            Parsed::Print(text) => Err(text),
+        }
+    }
+
+    #[test]
+    fn one_or_two_dashes_an_equals_sign_or_a_space() {
+        let expected = Args { name: "v".into(), ..Args::default() };
+        for words in [&["--name", "v"][..], &["-name", "v"], &["--name=v"], &["-name=v"]] {
+            assert_eq!(parse(words).unwrap(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_be_empty_or_look_like_a_flag() {
+        assert_eq!(parse(&["--name", "--count"]).unwrap().name, "--count");
+        assert_eq!(parse(&["-name", "--"]).unwrap().name, "--");
+        assert_eq!(parse(&["-name=a=b"]).unwrap().name, "a=b");
+        assert_eq!(parse(&["-name", ""]).unwrap().name, "");
+        assert_eq!(parse(&["--name="]).unwrap().name, "");
+        assert_eq!(parse(&["-name="]).unwrap().name, "");
+    }
+
+    #[test]
+    fn the_last_of_two_counts_and_a_list_grows() {
+        let args = parse(&["--name=a", "-list", "1", "--name", "b", "--list=2", "-quiet"]).unwrap();
+        assert_eq!(args, Args { name: "b".into(), count: 0, list: vec!["1".into(), "2".into()], quiet: true });
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_that_names_the_flag_and_what_is_expected() {
+        for (words, line) in [
+            (&["--bogus"][..], "error: unknown flag --bogus (see x y --help)"),
+            (&["-b=1"], "error: unknown flag --b (see x y --help)"),
+            (&["---name", "v"], "error: unknown flag ---name (see x y --help)"),
+            (&["--=v"], "error: unknown flag -- (see x y --help)"),
+            (&["-=v"], "error: unknown flag --=v (see x y --help)"),
+            (&["--Name", "v"], "error: unknown flag --Name (see x y --help)"),
+            (&["--name"], "error: --name needs a value: TEXT"),
+            (
+                &["--count", "-1"],
+                r#"error: invalid value "-1" for --count: expected a decimal number from 0 to 18446744073709551615"#,
+            ),
+            (&["--name", "v", "word"], r#"error: unexpected word "word" (see x y --help)"#),
+            (&["word", "--name", "v"], r#"error: unexpected word "word" (see x y --help)"#),
+            (&["--", "--name", "v"], r#"error: unexpected word "--name" (see x y --help)"#),
+            (&["-"], r#"error: unexpected word "-" (see x y --help)"#),
+            (&[""], r#"error: unexpected word "" (see x y --help)"#),
+            (&["--quiet=yes"], r#"error: --quiet takes no value, but got "yes""#),
+            (&["-help=no"], r#"error: --help takes no value, but got "no""#),
+        ] {
+            assert_eq!(parse(words).unwrap_err(), line, "{words:?}");
+        }
+        assert_eq!(parse(&["--"]).unwrap(), Args::default());
+    }
+
+    #[test]
+    fn numbers_are_decimal_and_never_cut() {
+        let number = |text: &str| Value(OsStr::new(text)).number::<u64>(0..=u64::MAX).ok();
+        assert_eq!(number("0"), Some(0));
+        assert_eq!(number("18446744073709551615"), Some(u64::MAX));
+        for text in ["", " 1", "+1", "-0", "1.0", "1e3", "0x10", "010", "00", "1_000", "18446744073709551616", "٣"] {
+            assert_eq!(number(text), None, "{text:?}");
+        }
+        assert_eq!(Value(OsStr::new("9")).number::<u64>(1..=8).unwrap_err(), "a decimal number from 1 to 8");
+        assert_eq!(Value(OsStr::new("256")).number::<u8>(0..=u64::MAX).ok(), None);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_but_in_paths() {
+        let bytes = OsStr::from_bytes(b"/a\xff");
+        assert_eq!(Value(bytes).path(), PathBuf::from(bytes));
+        assert_eq!(Value(OsStr::new(" /a b ")).path(), PathBuf::from("/a b"));
+        assert_eq!(Value(bytes).text(), Err("UTF-8 text".to_owned()));
+        let words = vec![OsStr::from_bytes(b"--name=\xff").to_owned()];
+        let line = COMMAND.parse(words).unwrap_err().line();
+        assert_eq!(line, r#"error: invalid value "\xFF" for --name: expected UTF-8 text"#);
+        let words = vec![OsStr::from_bytes(b"-n\xff=1").to_owned()];
+        assert_eq!(COMMAND.parse(words).unwrap_err().line(), "error: unknown flag --n\u{fffd} (see x y --help)");
+    }
+
+    #[test]
+    fn a_choice_takes_any_letter_case() {
+        let choices = [("host", 1), ("docker", 2)];
+        assert_eq!(Value(OsStr::new(" Docker ")).choice(&choices), Ok(2));
+        assert_eq!(Value(OsStr::new("cloud")).choice(&choices), Err("one of host|docker".to_owned()));
+    }
+
+    #[test]
+    fn help_shows_every_flag_by_subject_with_its_default() {
+        let help = "\
+About.
+
+Usage: x y [flags]
+
+First:
+  --name TEXT  the name
+  --count N    how many (default: 0)
+
+Second:
+  --list TEXT  more and more
+  --quiet      say nothing
+
+Help:
+  --help       print this text
+  --version    print the version
+";
+        for words in [&["--help"][..], &["-h"], &["--count", "1", "-help", "--bogus"]] {
+            assert_eq!(parse(words).unwrap_err(), help, "{words:?}");
+        }
+        assert_eq!(parse(&["--version"]).unwrap_err(), version_text());
+    }
+}

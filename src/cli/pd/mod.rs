@@ -1,0 +1,199 @@
+//! `pd-lite pd`: starts the placement driver, serves until a signal or a fatal error, and stops it.
+//!
+//! The order of a start: the command line and the configuration, then lock, read and check the workdir, bind the port, and
+//! only then write to the workdir and serve. What is wrong is found before anything is changed, and a client that can
+//! connect is answered.
+
+mod args;
+mod signals;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use self::args::{COMMAND, Settings};
+use self::signals::StopSignals;
+use super::flags::Parsed;
+use super::{Exit, Failure, Words, print};
+use crate::core::{Allocators, Cluster, Limits, Region};
+use crate::server::{BindError, Server};
+use crate::service::Pd;
+use crate::storage::fs::OsFs;
+use crate::storage::{Opened, State, StorageError};
+
+/// How long calls that are under way may take to end when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The same after a fatal error: their answers are waiting already.
+const FATAL_GRACE: Duration = Duration::from_millis(300);
+/// When the process ends after a fatal error, whatever hangs.
+const FATAL_LIMIT: Duration = Duration::from_millis(700);
+
+/// Runs `pd-lite pd`.
+///
+/// # Errors
+///
+/// Any exit code but 0.
+pub fn run(words: Words) -> Result<Exit, Failure> {
+    let args = match COMMAND.parse(words)? {
+        Parsed::Run(args) => args,
+        Parsed::Print(text) => return print(&text).map(|()| Exit::Clean),
+    };
+    let signals = StopSignals::install()
+        .map_err(|error| Failure::new(Exit::Runtime, format!("cannot handle signals: {error}")))?;
+    env_logger::Builder::new().filter_level(args.log_level).init();
+    // Thousands of clients need a descriptor each. Where this is refused, the limit that is there has to do.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+
+    let settings = args.resolve()?;
+    let mut running = Running::start(&settings)?;
+    let stop_signal = signals.begin_serving();
+    running.server.start();
+    log::info!("serving on {}", running.server.addr());
+    announce(&running.start_lines);
+    let fatal = running.fatal.clone();
+    crossbeam_channel::select! {
+        recv(stop_signal) -> signal => {
+            log::info!("{}: refusing new calls and stopping", signal.unwrap_or("a signal"));
+            running.stop().map(|()| Exit::Clean)
+        }
+        recv(fatal) -> error => Err(running.give_up(error.ok())),
+    }
+}
+
+/// A placement driver that is ready to serve.
+struct Running {
+    server: Server,
+    pd: Arc<Pd>,
+    /// The error that ended the persistence thread.
+    fatal: Receiver<StorageError>,
+    start_lines: String,
+}
+
+impl Running {
+    /// Does everything up to the first answer.
+    fn start(settings: &Settings) -> Result<Self, Failure> {
+        match &settings.workdir {
+            None => Self::start_in_memory(settings),
+            Some(workdir) => Self::start_durable(settings, workdir),
+        }
+    }
+
+    fn start_in_memory(settings: &Settings) -> Result<Self, Failure> {
+        log::warn!("no --workdir: everything is kept in memory, and timestamps start anew at the next start");
+        let allocators = Allocators::unbounded(settings.issued_min);
+        let state = State { cluster: Mutex::new(Cluster::default()), allocators: Mutex::new(allocators) };
+        let pd = Arc::new(Pd::in_memory(Arc::new(state), settings.limits));
+        let server = Server::bind(&settings.server, Arc::clone(&pd))?;
+        let start_lines = listening_line(&server);
+        Ok(Self { server, pd, fatal: crossbeam_channel::never(), start_lines })
+    }
+
+    fn start_durable(settings: &Settings, workdir: &Path) -> Result<Self, Failure> {
+        let mut opened = Opened::open(Arc::new(OsFs), workdir)?;
+        let snapshot = opened.take_snapshot();
+        let issued = Limits {
+            ids: snapshot.issued.ids.max(settings.issued_min.ids),
+            timestamps: snapshot.issued.timestamps.max(settings.issued_min.timestamps),
+        };
+        let mut start_lines = restored_lines(snapshot.regions.len(), issued, workdir);
+        let cluster = restore(snapshot.regions, workdir)?;
+        let state =
+            Arc::new(State { cluster: Mutex::new(cluster), allocators: Mutex::new(Allocators::durable(issued)) });
+        let pd = Arc::new(Pd::durable(Arc::clone(&state), settings.limits));
+        let server = Server::bind(&settings.server, Arc::clone(&pd))?;
+        let (fatal_sender, fatal) = crossbeam_channel::bounded(1);
+        pd.attach(opened.start(state, fatal_sender)?);
+        start_lines.push_str(&listening_line(&server));
+        Ok(Self { server, pd, fatal, start_lines })
+    }
+
+    /// Stops in order: no new calls, the end of those under way, the exact allocator values on disk.
+    fn stop(mut self) -> Result<(), Failure> {
+        if !self.server.stop(STOP_GRACE) {
+            log::warn!("calls that were still under way after {STOP_GRACE:?} are cancelled");
+        }
+        Ok(self.pd.stop()?)
+    }
+
+    /// Ends after a fatal error, and says what it was. Callers get the answers that are waiting, but nothing here may wait for
+    /// long: not for the server, whose calls may hang, and not for the disk.
+    fn give_up(self, error: Option<StorageError>) -> Failure {
+        let mut server = self.server;
+        let (stopped_sender, stopped) = crossbeam_channel::bounded::<()>(0);
+        thread::spawn(move || {
+            server.stop(FATAL_GRACE);
+            drop(stopped_sender);
+        });
+        let _ = stopped.recv_timeout(FATAL_LIMIT);
+        error.map_or_else(|| Failure::new(Exit::Runtime, "the persistence thread has ended"), Failure::from)
+    }
+}
+
+/// Builds the catalog. Overlapping regions in a workdir are damage, as in the reference.
+fn restore(regions: Vec<Arc<Region>>, workdir: &Path) -> Result<Cluster, Failure> {
+    Cluster::restore(regions).map_err(|overlap| {
+        let message = format!(
+            "workdir {workdir:?} is damaged: region {} overlaps region {}; see \"pd-lite ctl workdir check\" and \
+             \"pd-lite ctl workdir rebuild\"",
+            overlap.region, overlap.with
+        );
+        Failure::new(Exit::Damaged, message)
+    })
+}
+
+/// The start lines about the workdir, in the reference's words. A counter at the end of the 64 bits has no next value.
+fn restored_lines(regions: usize, issued: Limits, workdir: &Path) -> String {
+    let next = |issued: u64| issued.checked_add(1).map_or_else(|| "exhausted".to_owned(), |next| next.to_string());
+    let (id, timestamp) = (next(issued.ids), next(issued.timestamps));
+    let mut lines = String::new();
+    writeln!(lines, "PD restored {regions} region(s) from manifest: {}", workdir.display()).expect("a String");
+    writeln!(lines, "PD allocator starts: id={id} ts={timestamp}").expect("a String");
+    lines
+}
+
+fn listening_line(server: &Server) -> String {
+    format!("PD-lite service listening on {}\n", server.addr())
+}
+
+/// Prints the start lines. A stdout that is closed or full is no reason not to serve.
+fn announce(lines: &str) {
+    if let Err(failure) = print(lines) {
+        log::warn!("{}", failure.line());
+    }
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Self {
+        let exit = match &error {
+            BindError::Address { .. } | BindError::Refused { .. } => Exit::Usage,
+            BindError::InUse { .. } => Exit::InUse,
+        };
+        Self::new(exit, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Epoch, RegionId};
+
+    #[test]
+    fn the_start_lines_are_the_reference_s() {
+        let lines = restored_lines(2, Limits { ids: 10, timestamps: 0 }, Path::new("/w d"));
+        assert_eq!(lines, "PD restored 2 region(s) from manifest: /w d\nPD allocator starts: id=11 ts=1\n");
+        let lines = restored_lines(0, Limits { ids: u64::MAX, timestamps: u64::MAX - 1 }, Path::new("w"));
+        assert!(lines.ends_with("PD allocator starts: id=exhausted ts=18446744073709551615\n"), "{lines}");
+    }
+
+    #[test]
+    fn overlapping_regions_are_damage_that_names_the_way_out() {
+        let region = |id, start: &[u8]| Arc::new(Region::new(RegionId(id), start, b"", Epoch::default(), []));
+        let failure = restore(vec![region(1, b"a"), region(2, b"b")], Path::new("w")).err().unwrap();
+        assert_eq!(failure.exit, Exit::Damaged);
+        assert!(failure.line().contains("pd-lite ctl workdir"), "{}", failure.line());
+    }
+}

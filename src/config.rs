@@ -1,1 +1,0 @@
-//! `raft_config.json` and its resolution rules.

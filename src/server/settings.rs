@@ -1,0 +1,40 @@
+//! gRPC's settings, with their reasons.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grpcio::{ChannelBuilder, Environment, ServerBuilder};
+
+/// Calls that a completion queue can accept at once; the others wait inside gRPC. Each slot is memory that is always held.
+const REQUEST_SLOTS: usize = 128;
+
+/// Calls that a connection may have under way; a client's further calls wait at the client.
+const STREAMS_MAX: i32 = 1024;
+
+/// A connection that has sent no HTTP/2 preface by then is closed. It holds a descriptor.
+const HANDSHAKE_MS_MAX: i32 = 10_000;
+
+/// A connection without a sign of life for so long is asked for one ...
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+/// ... and closed without an answer for so long: its client is gone, with its machine.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a client may ask for a sign of life. gRPC's own 5 minutes end the connections of clients with usual settings.
+const CLIENT_PING_INTERVAL_MIN: Duration = Duration::from_secs(5);
+
+/// A builder with the settings of the server and of every connection.
+pub(super) fn builder(env: Arc<Environment>, request_bytes_max: usize) -> ServerBuilder {
+    let channel = ChannelBuilder::new(Arc::clone(&env))
+        // A second process on the port has to fail, not to take half of the calls.
+        .reuse_port(false)
+        // Unknown fields take more than 40 times their size in memory.
+        .max_receive_message_len(i32::try_from(request_bytes_max).unwrap_or(i32::MAX))
+        .max_concurrent_stream(STREAMS_MAX)
+        .keepalive_time(KEEPALIVE_TIME)
+        .keepalive_timeout(KEEPALIVE_TIMEOUT)
+        .keepalive_permit_without_calls(true)
+        .http2_max_pings_without_data(0)
+        .http2_min_recv_ping_interval_without_data(CLIENT_PING_INTERVAL_MIN)
+        .raw_cfg_int(c"grpc.server_handshake_timeout_ms".into(), HANDSHAKE_MS_MAX);
+    ServerBuilder::new(env).requests_slot_per_cq(REQUEST_SLOTS).channel_args(channel.build_args())
+}

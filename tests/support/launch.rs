@@ -1,0 +1,197 @@
+//! A `pd-lite pd` process of a test's own. It listens on a free port, is ready when it says so on stdout, and is killed
+//! when the handle goes.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::client::Client;
+
+/// Only a server that hangs takes this long.
+const HANG: Duration = Duration::from_secs(60);
+
+const READY: &str = "PD-lite service listening on ";
+
+/// How to start a server.
+#[derive(Clone, Default)]
+pub struct Launch {
+    addr: Option<String>,
+    args: Vec<String>,
+    file_blocks_max: Option<u32>,
+}
+
+impl Launch {
+    /// In memory, on a free port of 127.0.0.1.
+    pub fn in_memory() -> Self {
+        Self::default()
+    }
+
+    pub fn durable(workdir: &Path) -> Self {
+        Self::default().args(["--workdir", workdir.to_str().unwrap()])
+    }
+
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn on(mut self, addr: &str) -> Self {
+        self.addr = Some(addr.to_owned());
+        self
+    }
+
+    /// Makes every write behind this many blocks of 512 bytes of a file fail (EFBIG): a disk that goes bad.
+    pub fn file_blocks_max(mut self, blocks: u32) -> Self {
+        self.file_blocks_max = Some(blocks);
+        self
+    }
+
+    /// Starts a server that is expected to serve.
+    pub fn start(&self) -> Server {
+        self.try_start().unwrap_or_else(|exit| panic!("the server ended instead of serving: {exit:#?}"))
+    }
+
+    /// Starts a server that is expected to refuse.
+    pub fn refused(&self) -> Exit {
+        match self.try_start() {
+            Ok(server) => panic!("the server serves instead of refusing: {:#?}", server.start_lines),
+            Err(exit) => exit,
+        }
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_pd-lite");
+        let mut command = match self.file_blocks_max {
+            None => Command::new(program),
+            Some(blocks) => {
+                let mut shell = Command::new("sh");
+                // POSIX counts in blocks of 512 bytes. The signal that comes with the error is ignored across exec.
+                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
+                shell
+            }
+        };
+        command.args(["pd", "--addr", self.addr.as_deref().unwrap_or("127.0.0.1:0")]).args(&self.args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn try_start(&self) -> Result<Server, Exit> {
+        let mut child = self.command().spawn().unwrap();
+        let (line_sender, stdout) = crossbeam_channel::unbounded();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| line_sender.send(line)));
+        let mut pipe = child.stderr.take().unwrap();
+        let stderr = thread::spawn(move || {
+            let mut text = Vec::new();
+            pipe.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut server = Server { child, addr: String::new(), start_lines: Vec::new(), stdout, stderr: Some(stderr) };
+        loop {
+            match server.stdout.recv_timeout(HANG) {
+                Ok(line) => server.start_lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return Err(server.wait()),
+                Err(RecvTimeoutError::Timeout) => panic!("the server neither serves nor ends"),
+            }
+            if let Some(addr) = server.start_lines.last().and_then(|line| line.strip_prefix(READY)) {
+                server.addr = addr.to_owned();
+                return Ok(server);
+            }
+        }
+    }
+}
+
+/// A server that serves.
+pub struct Server {
+    child: Child,
+    addr: String,
+    start_lines: Vec<String>,
+    stdout: Receiver<String>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// `None`: by a signal.
+    pub code: Option<i32>,
+    pub stdout: Vec<String>,
+    pub stderr: String,
+}
+
+impl Server {
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The lines up to the one that says where the server listens, that one included.
+    pub fn start_lines(&self) -> &[String] {
+        &self.start_lines
+    }
+
+    /// A client with a connection of its own.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.addr)
+    }
+
+    /// Asks the server to end, by SIGTERM, and waits until it has.
+    pub fn term(self) -> Exit {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Ends the server by SIGTERM, and insists on a clean end.
+    pub fn stop(self) {
+        let exit = self.term();
+        assert_eq!(exit.code, Some(0), "SIGTERM is a clean end: {exit:#?}");
+    }
+
+    pub fn signal(&self, name: &str) {
+        // A shell's own `kill` is the one way to send a signal that needs neither unsafe code nor another package.
+        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Ends the server by SIGKILL, as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.wait();
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn wait(mut self) -> Exit {
+        let mut stdout = std::mem::take(&mut self.start_lines);
+        loop {
+            match self.stdout.recv_timeout(HANG) {
+                Ok(line) => stdout.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("the server does not end"),
+            }
+        }
+        let code = self.child.wait().unwrap().code();
+        let stderr = self.stderr.take().map(|thread| thread.join().unwrap()).unwrap_or_default();
+        Exit { code, stdout, stderr }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `wait` both do nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(stderr) = self.stderr.take()
+            && thread::panicking()
+        {
+            eprintln!("stderr of the server at {}:\n{}", self.addr, stderr.join().unwrap_or_default());
+        }
+    }
+}
