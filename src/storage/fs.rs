@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file system.
 pub trait Fs: Send + Sync + 'static {
@@ -81,13 +81,30 @@ impl dyn File {
 /// Puts `bytes` in the place of the file `dir/name`, whole or not at all, durable when it returns: a temporary file
 /// `NAME.tmp`, synced, renamed over the old one, the directory synced.
 pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!("{name}.tmp"));
-    let file = fs.create(&temporary)?;
+    let written = write_temporary(fs, dir, name, bytes)?;
+    install_temporary(fs, dir, name, written)
+}
+
+/// The first half of [`replace`]: until it returns the old file is untouched, and a failure can be undone by removing the
+/// temporary file.
+pub fn write_temporary(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<Box<dyn File>> {
+    let file = fs.create(&temporary(dir, name))?;
     file.write_all_at(bytes, 0)?;
-    file.sync()?;
-    drop(file);
-    fs.rename(&temporary, &dir.join(name))?;
+    Ok(file)
+}
+
+/// The second half of [`replace`]: when it fails, which of the two files is on the disk is unknown.
+pub fn install_temporary(fs: &dyn Fs, dir: &Path, name: &str, written: Box<dyn File>) -> io::Result<()> {
+    written.sync()?;
+    drop(written);
+    fs.rename(&temporary(dir, name), &dir.join(name))?;
     fs.sync_dir(dir)
+}
+
+/// Where [`replace`] prepares the new content of `dir/name`.
+#[must_use]
+pub fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.tmp"))
 }
 
 /// The operating system's file system.

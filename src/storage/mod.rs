@@ -1,15 +1,23 @@
 //! The only code that touches the disk: the workdir in the reference's own format, and the thread that writes it.
 
+mod batch;
+mod checkpoint;
+mod dir;
 pub mod fs;
+mod manifest;
 pub mod offline;
+mod persist;
+mod queue;
 pub mod record;
 pub mod replay;
+mod rewrite;
+mod start;
 pub mod state;
 pub mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::oneshot;
 
@@ -25,6 +33,11 @@ pub type AllocReply = oneshot::Sender<Result<u64, AllocError>>;
 pub struct State {
     pub cluster: Mutex<Cluster>,
     pub allocators: Mutex<Allocators<AllocReply>>,
+}
+
+/// Takes a lock of [`State`].
+fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().expect("a panic that left the state half changed ends this thread as well")
 }
 
 /// A change of the catalog.
@@ -130,21 +143,6 @@ impl Opened {
 
     /// What the workdir held, once: the regions move out.
     pub fn take_snapshot(&mut self) -> Snapshot {
-        unimplemented!()
-    }
-
-    /// Makes the workdir ready for writing (creation, truncation of a torn tail, conversion into our form) and starts the
-    /// persistence thread over `state`, whose cluster holds the snapshot's regions. `fatal` gets the error that ends the
-    /// thread, if one does.
-    ///
-    /// # Errors
-    ///
-    /// `Io` when the files cannot be written.
-    pub fn start(
-        self,
-        state: Arc<State>,
-        fatal: crossbeam_channel::Sender<StorageError>,
-    ) -> Result<writer::Writer, StorageError> {
         unimplemented!()
     }
 }

@@ -1,25 +1,58 @@
-//! The persistence thread.
+//! The handle of the persistence thread.
+//!
+//! Lock order: `stop` holds `thread` while it joins; the persistence thread never takes it.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::dir::io_error;
+use super::persist::{Persistence, Work};
+use super::queue::{Queue, Request};
 use super::{Edit, EditError, EditReply, StorageError};
 
-/// The handle of the persistence thread.
+pub use super::queue::QUEUE_MAX;
+
+/// The handle of the persistence thread. Dropping it does what [`Writer::stop`] does.
 pub struct Writer {
-    _private: (),
+    queue: Queue,
+    poke: Sender<()>,
+    thread: Mutex<Option<JoinHandle<Result<(), StorageError>>>>,
 }
 
 impl Writer {
+    /// Starts the thread. `fatal` gets the error that ends it, if one does.
+    pub(super) fn spawn(work: Work, fatal: Sender<StorageError>) -> Result<Self, StorageError> {
+        let (queue, requests) = Queue::new();
+        let (poke, pokes) = bounded(1);
+        let workdir = work.dir.path.clone();
+        let persistence = Persistence::new(work, queue.clone(), requests, pokes);
+        let thread = std::thread::Builder::new()
+            .name("pd-writer".to_owned())
+            .spawn(move || run(persistence, &fatal))
+            .map_err(|source| io_error("start the persistence thread of", &workdir, source))?;
+        Ok(Self { queue, poke, thread: Mutex::new(Some(thread)) })
+    }
+
     /// Queues an edit; never blocks. The caller has called `Cluster::begin_edit` for its id; the writer calls `end_edit`
-    /// before it answers. On an error the edit was not queued, and `end_edit` is the caller's.
+    /// before it answers. On an error the edit was not queued, and `end_edit` is the caller's. A region's range must be
+    /// well-formed, and its record must fit into a batch ([`super::record::BATCH_LEN_MAX`]; a longer one is answered
+    /// `NoSpace`).
     ///
     /// # Errors
     ///
     /// `QueueFull` or `Stopped`.
-    pub fn submit(&self, _edit: Edit, _reply: EditReply) -> Result<(), EditError> {
-        unimplemented!()
+    pub fn submit(&self, edit: Edit, reply: EditReply) -> Result<(), EditError> {
+        self.queue.send(Request { edit, reply })
     }
 
     /// Tells the thread that the allocators want a refill; never blocks.
     pub fn poke(&self) {
-        unimplemented!()
+        // A full channel holds a poke that the thread has not seen yet.
+        let _ = self.poke.try_send(());
     }
 
     /// Writes what is queued, freezes both allocators, writes their exact values and ends the thread. Later calls do nothing.
@@ -28,6 +61,61 @@ impl Writer {
     ///
     /// The error that ended the thread earlier, or that the last writes met.
     pub fn stop(&self) -> Result<(), StorageError> {
-        unimplemented!()
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.queue.close();
+        match thread.take() {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            log::error!("the persistence thread ended by an error: {error:?}");
+        }
+    }
+}
+
+/// The thread's life: until the queue is closed and empty, or an error or a panic ends it.
+fn run(mut persistence: Persistence, fatal: &Sender<StorageError>) -> Result<(), StorageError> {
+    // After a panic nothing of its state is used but replies, the allocators and the queue; no file is touched.
+    let ended = catch_unwind(AssertUnwindSafe(|| persistence.run()));
+    let result = ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        let source = io::Error::other(format!("panic: {}", text.unwrap_or("no message")));
+        Err(io_error("go on writing to", persistence.workdir(), source))
+    });
+    if let Err(error) = &result {
+        persistence.refuse_all(error);
+        // Whoever listens needs one error to end the process; a full channel holds one.
+        let _ = fatal.try_send(copy(error));
+    }
+    result
+}
+
+/// The same error once more, for the second one who is told.
+fn copy(error: &StorageError) -> StorageError {
+    match error {
+        StorageError::InUse { workdir, holder } => {
+            StorageError::InUse { workdir: workdir.clone(), holder: holder.clone() }
+        }
+        StorageError::NotOurs { workdir, reason } => {
+            StorageError::NotOurs { workdir: workdir.clone(), reason: reason.clone() }
+        }
+        StorageError::Damaged { file, offset, reason } => {
+            StorageError::Damaged { file: file.clone(), offset: *offset, reason: reason.clone() }
+        }
+        StorageError::ChangedUnderUs { file, expected, found } => {
+            StorageError::ChangedUnderUs { file: file.clone(), expected: *expected, found: *found }
+        }
+        StorageError::Io { action, path, source } => {
+            let source = match source.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(source.kind(), source.to_string()),
+            };
+            io_error(action, path, source)
+        }
     }
 }

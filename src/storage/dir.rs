@@ -1,0 +1,146 @@
+//! The workdir as the writer uses it: operations whose errors tell "no space", which is undone and may be tried again, from
+//! everything else, which is final.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StorageError;
+use super::fs::{self, Fs};
+
+/// The file that names the manifest.
+pub(super) const CURRENT: &str = "CURRENT";
+
+/// Why something did not get to the disk.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// The disk, or the user's share of it, is full. What was begun is undone.
+    NoSpace(StorageError),
+    /// What is on the disk is unknown. Nothing may be tried again: after a failed sync the system forgets which pages it
+    /// could not write, so a second sync would succeed without them.
+    Final(StorageError),
+}
+
+impl WriteError {
+    /// The error of an operation that the caller has undone, if `source` is "no space".
+    pub(super) fn undone(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let no_space = is_no_space(&source);
+        let error = io_error(action, path, source);
+        if no_space { Self::NoSpace(error) } else { Self::Final(error) }
+    }
+
+    /// The error of an operation that cannot be undone.
+    pub(super) fn last(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Final(io_error(action, path, source))
+    }
+}
+
+impl From<WriteError> for StorageError {
+    /// For callers to whom no space is an error like any other.
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::NoSpace(error) | WriteError::Final(error) => error,
+        }
+    }
+}
+
+pub(super) fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
+    StorageError::Io { action, path: path.to_owned(), source }
+}
+
+/// A workdir and the file system it is on.
+#[derive(Clone)]
+pub(super) struct Dir {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) path: PathBuf,
+}
+
+impl Dir {
+    /// Puts `bytes` in the place of the file `name`, whole or not at all, durable when it returns.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let path = self.path.join(name);
+        match fs::write_temporary(&*self.fs, &self.path, name, bytes) {
+            Ok(written) => fs::install_temporary(&*self.fs, &self.path, name, written)
+                .map_err(|source| WriteError::last("replace", &path, source)),
+            Err(source) => {
+                // The next attempt overwrites it anyway; removing it gives its blocks back.
+                let _ = self.fs.remove(&fs::temporary(&self.path, name));
+                Err(WriteError::undone("write", &path, source))
+            }
+        }
+    }
+
+    /// Removes a file that nothing names any more. One that stays is no harm: the next start removes it.
+    pub(super) fn discard(&self, path: &Path) {
+        if let Err(error) = self.fs.remove(path) {
+            log::warn!("cannot remove {}, which is not needed any more: {error}", path.display());
+        }
+    }
+
+    /// Makes the names in the directory durable.
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        self.fs.sync_dir(&self.path).map_err(|source| io_error("sync the directory", &self.path, source))
+    }
+
+    /// The names in the directory; one that is not text is none that this program gives.
+    pub(super) fn names(&self) -> Result<Vec<String>, StorageError> {
+        let names = self.fs.list(&self.path).map_err(|source| io_error("list", &self.path, source))?;
+        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+}
+
+/// The name of the manifest that follows `name`: the next number that no file in the directory has.
+pub(super) fn next_manifest_name(name: &str, taken: &[String]) -> String {
+    let mut number = manifest_number(name).unwrap_or(0);
+    loop {
+        // Behind the last number any lower one that is free serves as well.
+        number = number.checked_add(1).unwrap_or(1);
+        let next = manifest_name(number);
+        if !taken.contains(&next) {
+            return next;
+        }
+    }
+}
+
+/// The name of the manifest with this number.
+pub(super) fn manifest_name(number: u64) -> String {
+    format!("MANIFEST-{number:06}")
+}
+
+/// The number of a manifest by its name, which may stand in a sub-directory.
+pub(super) fn manifest_number(name: &str) -> Option<u64> {
+    let (_, digits) = name.rsplit('/').next()?.split_once("MANIFEST-").filter(|(before, _)| before.is_empty())?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_manifest_gets_the_next_free_number() {
+        let next = |name: &str, taken: &[&str]| {
+            next_manifest_name(name, &taken.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(next("MANIFEST-000001", &["MANIFEST-000001"]), "MANIFEST-000002");
+        assert_eq!(next("MANIFEST-000009", &["MANIFEST-000010", "MANIFEST-000011"]), "MANIFEST-000012");
+        assert_eq!(next("MANIFEST-999999", &[]), "MANIFEST-1000000");
+        assert_eq!(next("sub/MANIFEST-000004", &[]), "MANIFEST-000005");
+        assert_eq!(next("routes", &["MANIFEST-000001"]), "MANIFEST-000002");
+        assert_eq!(next(&format!("MANIFEST-{}", u64::MAX), &["MANIFEST-000001"]), "MANIFEST-000002");
+    }
+
+    #[test]
+    fn only_a_full_disk_or_quota_is_no_space() {
+        for code in [28, 122] {
+            assert!(is_no_space(&io::Error::from_raw_os_error(code)), "ENOSPC and EDQUOT: {code}");
+        }
+        for code in [5, 27, 30] {
+            assert!(!is_no_space(&io::Error::from_raw_os_error(code)), "EIO, EFBIG and EROFS: {code}");
+        }
+    }
+}
