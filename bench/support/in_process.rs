@@ -13,9 +13,6 @@ use pd_lite::storage::{Opened, State};
 
 use super::Result;
 
-/// Poll threads of a server in the bench's process: the default of the real one on two cores.
-const THREADS: usize = 1;
-
 /// A serving placement driver.
 pub struct InProcess {
     server: Server,
@@ -68,7 +65,7 @@ fn restore(regions: Vec<Arc<Region>>) -> Result<Cluster> {
 }
 
 fn bind(pd: &Arc<Pd>) -> Result<Server> {
-    let options = ServerOptions { addr: "127.0.0.1:0".into(), threads: THREADS, request_bytes_max: 65_536 };
+    let options = ServerOptions { addr: "127.0.0.1:0".into(), ..ServerOptions::default() };
     Ok(Server::bind(&options, Arc::clone(pd)).map_err(|error| error.to_string())?)
 }
 
@@ -86,7 +83,8 @@ impl BareHandler {
         Q: 'static,
         S: Clone + Send + 'static,
     {
-        let environment = Arc::new(EnvBuilder::new().cq_count(THREADS).name_prefix("bare-").build());
+        let threads = ServerOptions::default().threads;
+        let environment = Arc::new(EnvBuilder::new().cq_count(threads).name_prefix("bare-").build());
         let service = ServiceBuilder::new()
             .add_unary_handler(method, move |ctx, _: Q, sink| {
                 let sent = sink.success(answer.clone());
