@@ -1,12 +1,14 @@
 //! The integration tests: a module a behaviour, all against the real program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod command_lines;
 mod conformance;
 mod defects;
 mod exclusion;
 mod herd;
 mod layers;
 mod limits;
+mod pd_process;
 mod restarts;
 mod support;
 mod u64_edges;

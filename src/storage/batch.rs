@@ -199,3 +199,172 @@ impl Ranges {
         self.by_start.insert(start.into(), end.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::channel::oneshot;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::{Epoch, Peer, PeerId, StoreId};
+
+    type Answer = Result<EditOutcome, EditError>;
+
+    fn put(id: u64, start: &str, end: &str, version: u64) -> Edit {
+        let epoch = Epoch { version, conf_version: 1 };
+        let peer = Peer { store_id: StoreId(1), peer_id: PeerId(id) };
+        Edit::Put(Arc::new(Region::new(RegionId(id), start.as_bytes(), end.as_bytes(), epoch, [peer])))
+    }
+
+    fn delete(id: u64) -> Edit {
+        Edit::Delete(RegionId(id))
+    }
+
+    fn apply(edit: &Edit, cluster: &mut Cluster) {
+        match edit {
+            Edit::Put(region) => cluster.put(region.clone()),
+            Edit::Delete(id) => assert!(cluster.remove(*id)),
+        }
+    }
+
+    /// One edit after the other.
+    fn run_serially(edits: &[Edit], cluster: &mut Cluster) -> Vec<Answer> {
+        let run = |edit: &Edit| {
+            let answer = match edit {
+                Edit::Put(region) => match cluster.judge(region) {
+                    Ok(Verdict::Unchanged) => return Ok(EditOutcome::Stored),
+                    Ok(Verdict::Changed) => EditOutcome::Stored,
+                    Err(refusal) => return Err(EditError::Refused(refusal)),
+                },
+                Edit::Delete(id) if cluster.region(*id).is_none() => {
+                    return Ok(EditOutcome::Removed { existed: false });
+                }
+                Edit::Delete(_) => EditOutcome::Removed { existed: true },
+            };
+            apply(edit, cluster);
+            Ok(answer)
+        };
+        edits.iter().map(run).collect()
+    }
+
+    /// Batch after batch. Returns the answers, and how many edits were settled by each batch.
+    fn run_in_batches(edits: &[Edit], cluster: &mut Cluster) -> (Vec<Answer>, Vec<usize>) {
+        let mut batch = Batch::default();
+        let mut receivers = Vec::new();
+        let mut sizes = vec![0];
+        let mut queue = edits.iter().peekable();
+        while let Some(edit) = queue.peek() {
+            let (reply, receiver) = oneshot::channel();
+            match batch.offer(Request { edit: (*edit).clone(), reply }, cluster) {
+                Offer::Taken => {}
+                Offer::Answered(request, answer) => request.answer(answer),
+                Offer::Next(_) => {
+                    finish(&mut batch, cluster);
+                    sizes.push(0);
+                    continue;
+                }
+            }
+            queue.next();
+            receivers.push(receiver);
+            *sizes.last_mut().unwrap() += 1;
+        }
+        finish(&mut batch, cluster);
+        (receivers.into_iter().map(|mut receiver| receiver.try_recv().unwrap().unwrap()).collect(), sizes)
+    }
+
+    fn finish(batch: &mut Batch, cluster: &mut Cluster) {
+        let live = |cluster: &Cluster| {
+            cluster.regions_from(RegionId(0)).map(|region| record_len(region, &mut Vec::new())).sum::<u64>()
+        };
+        let expected = live(cluster) + batch.live_added - batch.live_removed;
+        batch.taken.iter().for_each(|taken| taken.apply(cluster));
+        assert_eq!(live(cluster), expected);
+        cluster.check_invariants();
+        batch.taken.drain(..).for_each(|taken| taken.answer(Ok(())));
+        batch.clear();
+    }
+
+    fn sizes(before: &[Edit], edits: &[Edit]) -> Vec<usize> {
+        let mut cluster = Cluster::default();
+        run_serially(before, &mut cluster);
+        run_in_batches(edits, &mut cluster).1
+    }
+
+    #[test]
+    fn edits_that_have_nothing_in_common_share_a_batch() {
+        let before = [put(1, "a", "c", 1), put(2, "c", "e", 1), put(3, "e", "g", 1)];
+        assert_eq!(sizes(&[], &before), [3], "touching ranges");
+        assert_eq!(sizes(&before, &[delete(1), delete(2), delete(3)]), [3]);
+        assert_eq!(sizes(&before, &[put(1, "a", "b", 2), put(2, "d", "e", 2), put(9, "x", "", 1)]), [3]);
+    }
+
+    #[test]
+    fn an_edit_that_leans_on_an_earlier_one_opens_the_next_batch() {
+        let before = [put(1, "a", "c", 1), put(2, "c", "e", 1)];
+        assert_eq!(sizes(&before, &[delete(2), put(1, "a", "e", 2)]), [1, 1], "merge");
+        assert_eq!(sizes(&before, &[put(2, "d", "e", 2), put(3, "c", "d", 1)]), [1, 1], "split");
+        assert_eq!(sizes(&before, &[put(2, "x", "z", 2), put(3, "d", "e", 1)]), [1, 1], "the range that was left");
+        assert_eq!(sizes(&before, &[put(2, "x", "z", 2), put(3, "y", "", 1)]), [1, 1], "the range that was taken");
+        assert_eq!(sizes(&before, &[put(1, "a", "b", 2), delete(1)]), [1, 1], "the same id");
+        assert_eq!(sizes(&before, &[delete(1), put(1, "p", "q", 1), delete(2)]), [1, 2], "a prefix, without skipping");
+    }
+
+    #[test]
+    fn what_needs_no_record_cuts_nothing() {
+        let before = [put(1, "a", "c", 5), put(2, "c", "e", 5)];
+        let edits = [put(1, "a", "c", 5), put(1, "a", "b", 4), delete(7), put(2, "b", "e", 6), put(3, "x", "", 1)];
+        assert_eq!(sizes(&before, &edits), [5]);
+        assert_eq!(sizes(&[], &[put(1, "", "m", 1), put(1, "", "m", 1), put(2, "m", "", 1), put(1, "", "m", 1)]), [4]);
+        assert_eq!(sizes(&[], &[put(1, "", "m", 1), put(1, "", "m", 2)]), [1, 1], "not a repetition");
+    }
+
+    #[test]
+    fn a_batch_is_never_longer_than_its_bounds() {
+        let edits = (1..=10_000).map(|id| put(id, &format!("{id:06}"), &format!("{id:06}~"), 1)).collect::<Vec<_>>();
+        assert_eq!(sizes(&[], &edits), [4096, 4096, 1808]);
+
+        let long = "k".repeat(100_000);
+        let edits = (1..=20).map(|id| put(id, &format!("{id:02}{long}"), &format!("{id:02}~"), 1)).collect::<Vec<_>>();
+        let mut batch = Batch::default();
+        for edit in &edits[..10] {
+            assert!(matches!(offer(&mut batch, edit), Offer::Taken));
+        }
+        assert!(matches!(offer(&mut batch, &edits[10]), Offer::Next(_)));
+        assert!(batch.records.len() + COMMIT_LEN <= BATCH_LEN_MAX);
+        assert_eq!(sizes(&[], &edits), [10, 10]);
+
+        let too_long = put(1, &"k".repeat(BATCH_LEN_MAX), "", 1);
+        assert!(matches!(offer(&mut Batch::default(), &too_long), Offer::Answered(_, Err(EditError::NoSpace))));
+    }
+
+    fn offer(batch: &mut Batch, edit: &Edit) -> Offer {
+        batch.offer(Request { edit: edit.clone(), reply: oneshot::channel().0 }, &Cluster::default())
+    }
+
+    fn any_edit() -> impl Strategy<Value = Edit> {
+        let key =
+            || (0_u8..9).prop_map(|key| if key == 8 { String::new() } else { char::from(b'a' + key).to_string() });
+        let well_formed = (key(), key()).prop_filter("empty", |(start, end)| end.is_empty() || start < end);
+        prop_oneof![
+            4 => (1_u64..7, well_formed, 1_u64..4).prop_map(|(id, (start, end), version)| put(id, &start, &end, version)),
+            1 => (1_u64..7).prop_map(delete),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn batches_answer_and_store_what_one_edit_after_the_other_would(
+            edits in prop::collection::vec(any_edit(), 0..60)
+        ) {
+            let (mut serial, mut batched) = (Cluster::default(), Cluster::default());
+            let expected = run_serially(&edits, &mut serial);
+            let (answers, _) = run_in_batches(&edits, &mut batched);
+            prop_assert_eq!(answers, expected);
+            prop_assert!(serial.regions_from(RegionId(0)).eq(batched.regions_from(RegionId(0))));
+        }
+    }
+}

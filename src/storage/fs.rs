@@ -43,7 +43,7 @@ pub trait File: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-impl dyn File {
+impl dyn File + '_ {
     /// Writes all of `bytes`. On an error some of them may be written.
     pub fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
         while !bytes.is_empty() {

@@ -118,8 +118,10 @@ impl Manifest {
         Ok(())
     }
 
+    /// Takes away everything behind `end`. Durable, so that no piece of what was there can turn up behind the next batch.
     fn cut(&self) -> std::io::Result<()> {
-        self.file.set_len(self.end)
+        self.file.set_len(self.end)?;
+        self.file.sync()
     }
 
     /// The reference ignores our lock: it may have appended to the file, and would be overwritten now.

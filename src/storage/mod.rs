@@ -2,27 +2,33 @@
 
 mod batch;
 mod checkpoint;
+pub mod decode;
 mod dir;
+pub mod error;
 pub mod fs;
 mod manifest;
 pub mod offline;
+mod open;
 mod persist;
 mod queue;
 pub mod record;
 pub mod replay;
 mod rewrite;
+mod scan;
 mod start;
 pub mod state;
+mod tail;
 pub mod writer;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::oneshot;
 
 use self::fs::{File, Fs};
 use self::state::Checkpoint;
+
+pub use self::error::StorageError;
 
 use crate::core::{AllocError, Allocators, Cluster, Limits, Refusal, Region, RegionId};
 
@@ -84,21 +90,6 @@ pub enum EditError {
 /// The answer to an edit.
 pub type EditReply = oneshot::Sender<Result<EditOutcome, EditError>>;
 
-/// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next.
-#[derive(Debug)]
-pub enum StorageError {
-    /// Another process holds the lock; `holder` says which, where known.
-    InUse { workdir: PathBuf, holder: Option<String> },
-    /// The workdir is not a placement driver's (a store's, or not a directory).
-    NotOurs { workdir: PathBuf, reason: String },
-    /// A file holds what no crash explains.
-    Damaged { file: PathBuf, offset: u64, reason: String },
-    /// Another process wrote to the manifest while this one had it open.
-    ChangedUnderUs { file: PathBuf, expected: u64, found: u64 },
-    /// An operation of the file system failed.
-    Io { action: &'static str, path: PathBuf, source: io::Error },
-}
-
 /// A workdir that is locked, read and checked. Nothing but the lock has been written yet.
 pub struct Opened {
     pub(super) fs: Arc<dyn Fs>,
@@ -128,21 +119,4 @@ pub struct Snapshot {
     pub regions: Vec<Arc<Region>>,
     /// The highest values that may have been given out (0: none).
     pub issued: Limits,
-}
-
-impl Opened {
-    /// Locks `workdir` (created with its parents when missing), reads and checks it. Writes nothing but the lock file.
-    /// Logs one warning for each kind of oddity found.
-    ///
-    /// # Errors
-    ///
-    /// Any [`StorageError`] but `ChangedUnderUs`.
-    pub fn open(fs: Arc<dyn Fs>, workdir: &Path) -> Result<Self, StorageError> {
-        unimplemented!()
-    }
-
-    /// What the workdir held, once: the regions move out.
-    pub fn take_snapshot(&mut self) -> Snapshot {
-        unimplemented!()
-    }
 }

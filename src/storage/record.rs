@@ -36,6 +36,8 @@ pub const MAGIC: [u8; 4] = *b"NoKV";
 /// Bytes in front of the body: length, magic, type.
 pub const HEADER_LEN: usize = 4 + MAGIC.len() + 1;
 
+/// The storage engine's log pointer, which the reference also puts in front of a manifest that it rewrites.
+pub const TYPE_LOG_POINTER: u8 = 2;
 pub const TYPE_REGION: u8 = 7;
 pub const TYPE_OPENING: u8 = 0xd0;
 pub const TYPE_COMMIT: u8 = 0xd1;
@@ -52,6 +54,9 @@ pub const COMMIT_LEN: usize = HEADER_LEN + COMMIT_MAGIC.len() + 5 * 8 + 4;
 /// The longest batch, its commit included. At most one batch is ever unsynced, so a torn tail is never longer.
 pub const BATCH_LEN_MAX: usize = 1 << 20;
 
+/// The longest record that is read. The reference's own are below 5 MiB, its limit on a request.
+pub const RECORD_LEN_MAX: usize = 64 << 20;
+
 /// The state byte of a region record. The placement driver itself writes `Plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionState {
@@ -61,7 +66,7 @@ pub enum RegionState {
 }
 
 impl RegionState {
-    fn byte(self) -> u8 {
+    pub(super) fn byte(self) -> u8 {
         match self {
             Self::Plain => 0,
             Self::Running => 1,

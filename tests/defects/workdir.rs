@@ -159,7 +159,7 @@ fn defect_13_lengths_that_cannot_be_are_refused_and_take_no_memory() {
 #[test]
 fn defect_14_a_tombstone_is_not_served() {
     let workdir = tempfile::tempdir().unwrap();
-    let [gone, there] = [region(1, b"a", b"m", 1), region(2, b"m", b"", 1)];
+    let [gone, there] = [region(1, b"a", b"m", 1), region(2, b"m", b"p", 1)];
     write_workdir(workdir.path(), &[region_record(&gone, 3), region_record(&there, 1)], None);
     opens_and_goes_on(workdir.path(), std::slice::from_ref(&there));
     let server = Launch::durable(workdir.path()).start();

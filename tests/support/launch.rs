@@ -76,32 +76,36 @@ impl Launch {
             }
         };
         command.args(["pd", "--addr", self.addr.as_deref().unwrap_or("127.0.0.1:0")]).args(&self.args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     pub fn try_start(&self) -> Result<Server, Exit> {
-        let mut child = self.command().spawn().unwrap();
-        let (line_sender, stdout) = crossbeam_channel::unbounded();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| line_sender.send(line)));
-        let mut pipe = child.stderr.take().unwrap();
-        let stderr = thread::spawn(move || {
-            let mut text = Vec::new();
-            pipe.read_to_end(&mut text).unwrap();
-            String::from_utf8_lossy(&text).into_owned()
-        });
-        let mut server = Server { child, addr: String::new(), start_lines: Vec::new(), stdout, stderr: Some(stderr) };
-        loop {
-            match server.stdout.recv_timeout(HANG) {
-                Ok(line) => server.start_lines.push(line),
-                Err(RecvTimeoutError::Disconnected) => return Err(server.wait()),
-                Err(RecvTimeoutError::Timeout) => panic!("the server neither serves nor ends"),
-            }
-            if let Some(addr) = server.start_lines.last().and_then(|line| line.strip_prefix(READY)) {
-                server.addr = addr.to_owned();
-                return Ok(server);
-            }
+        start(self.command())
+    }
+}
+
+/// Runs a command that is to serve, and waits until it does or has ended.
+pub fn start(mut command: Command) -> Result<Server, Exit> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (line_sender, stdout) = crossbeam_channel::unbounded();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| line_sender.send(line)));
+    let mut pipe = child.stderr.take().unwrap();
+    let stderr = thread::spawn(move || {
+        let mut text = Vec::new();
+        pipe.read_to_end(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let mut server = Server { child, addr: String::new(), start_lines: Vec::new(), stdout, stderr: Some(stderr) };
+    loop {
+        match server.stdout.recv_timeout(HANG) {
+            Ok(line) => server.start_lines.push(line),
+            Err(RecvTimeoutError::Disconnected) => return Err(server.wait()),
+            Err(RecvTimeoutError::Timeout) => panic!("the server neither serves nor ends"),
+        }
+        if let Some(addr) = server.start_lines.last().and_then(|line| line.strip_prefix(READY)) {
+            server.addr = addr.to_owned();
+            return Ok(server);
         }
     }
 }

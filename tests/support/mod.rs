@@ -1,3 +1,5 @@
+//! What the tests share: a server process, a client, JSON and hex, workdirs of the reference, a scanner of source text.
+
 pub mod client;
 pub mod launch;
 pub mod reference;
@@ -17,18 +19,11 @@ pub fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Every file of a directory by name, lock files aside.
-pub fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| !is_lock(path))
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
-        .collect()
-}
-
-fn is_lock(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().eq_ignore_ascii_case("lock"))
+/// Every file of a workdir by name, but the lock.
+pub fn files(workdir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let paths = fs::read_dir(workdir).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (name(&path), fs::read(&path).unwrap())).filter(|(name, _)| name != "PD_LOCK").collect()
 }
 
 /// The file that `CURRENT` names.

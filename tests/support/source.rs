@@ -85,7 +85,7 @@ fn read_path(tokens: &[String], mut at: usize, front: &str, found: &mut Vec<Stri
             return at + 1;
         }
     }
-    if path.contains("::") {
+    if path != front && path.contains("::") {
         found.push(path);
     }
     at

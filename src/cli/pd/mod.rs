@@ -83,12 +83,12 @@ impl Running {
     }
 
     fn start_in_memory(settings: &Settings) -> Result<Self, Failure> {
-        log::warn!("no --workdir: everything is kept in memory, and timestamps start anew at the next start");
         let allocators = Allocators::unbounded(settings.issued_min);
         let state = State { cluster: Mutex::new(Cluster::default()), allocators: Mutex::new(allocators) };
         let pd = Arc::new(Pd::in_memory(Arc::new(state), settings.limits));
         let server = Server::bind(&settings.server, Arc::clone(&pd))?;
         let start_lines = listening_line(&server);
+        log::warn!("no --workdir: everything is kept in memory, and timestamps start anew at the next start");
         Ok(Self { server, pd, fatal: crossbeam_channel::never(), start_lines })
     }
 

@@ -1,0 +1,180 @@
+//! Decodes the records of a manifest. Nothing that is read is trusted: no length from the disk is allocated or jumped over
+//! before it is known to lie within the record.
+
+use std::sync::Arc;
+
+use super::record::{
+    COMMIT_LEN, COMMIT_MAGIC, HEADER_LEN, MAGIC, MARKER, OPENING_LEN, OPENING_MAGIC, RegionState, TYPE_COMMIT,
+    TYPE_OPENING,
+};
+use crate::core::{Epoch, KeyRange, Limits, Peer, PeerId, Region, RegionId, StoreId, uvarint};
+
+/// What a region record does to the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Put(Arc<Region>),
+    Delete(RegionId),
+    /// The region is passed over. Like any later record, this one takes the place of an earlier one of its id.
+    Skip(RegionId, Oddity),
+}
+
+/// Why a region that is stored in a manifest is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Oddity {
+    NoId,
+    Tombstone,
+    EmptyRange,
+}
+
+/// What stands behind the last field of a region record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing: the reference wrote it.
+    Plain,
+    /// Our marker and nothing else.
+    Marked,
+    /// Other bytes, or fields at the end are missing: neither writes such a record.
+    Odd,
+}
+
+/// Decodes the body of a region record. Extra bytes are ignored, and what is missing behind the epoch is 0, as in the
+/// reference.
+///
+/// # Errors
+///
+/// What is wrong, where the reference would make up a region or crash.
+pub fn region(body: &[u8]) -> Result<(Change, Ending), &'static str> {
+    if body.is_empty() {
+        return Ok((Change::Skip(RegionId(0), Oddity::NoId), Ending::Odd));
+    }
+    let mut rest = body;
+    let id = RegionId(number(&mut rest)?);
+    match byte(&mut rest)? {
+        0 => {}
+        1 => return Ok((Change::Delete(id), ending(rest))),
+        _ => return Err("a region record has a delete flag other than 0 and 1"),
+    }
+    let start = key(&mut rest)?;
+    let end = key(&mut rest)?;
+    let epoch = Epoch { version: number(&mut rest)?, conf_version: number(&mut rest)? };
+    let is_complete = rest.len() >= 2;
+    let state = if rest.is_empty() { 0 } else { byte(&mut rest)? };
+    let count = if rest.is_empty() { 0 } else { number(&mut rest)? };
+    let mut peers = rest;
+    for _ in 0..count {
+        number(&mut rest)?;
+        number(&mut rest)?;
+    }
+    let ending = if is_complete { ending(rest) } else { Ending::Odd };
+
+    let oddity = if id == RegionId(0) {
+        Oddity::NoId
+    } else if state == RegionState::Tombstone.byte() {
+        Oddity::Tombstone
+    } else if !(KeyRange { start, end }).is_well_formed() {
+        Oddity::EmptyRange
+    } else {
+        let mut field = || uvarint::take(&mut peers).expect("the loop above has read every field");
+        let peers = (0..count).map(|_| Peer { store_id: StoreId(field()), peer_id: PeerId(field()) });
+        return Ok((Change::Put(Arc::new(Region::new(id, start, end, epoch, peers))), ending));
+    };
+    Ok((Change::Skip(id, oddity), ending))
+}
+
+fn ending(rest: &[u8]) -> Ending {
+    match rest {
+        [] => Ending::Plain,
+        [MARKER] => Ending::Marked,
+        _ => Ending::Odd,
+    }
+}
+
+fn number(rest: &mut &[u8]) -> Result<u64, &'static str> {
+    uvarint::take(rest).ok_or("a number in a region record is cut, or has more than 64 bits")
+}
+
+fn byte(rest: &mut &[u8]) -> Result<u8, &'static str> {
+    let (&first, behind) = rest.split_first().ok_or("a region record ends in front of its last field")?;
+    *rest = behind;
+    Ok(first)
+}
+
+fn key<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], &'static str> {
+    let len = number(rest)?;
+    let (key, behind) = usize::try_from(len)
+        .ok()
+        .and_then(|len| rest.split_at_checked(len))
+        .ok_or("a key in a region record is longer than the record")?;
+    *rest = behind;
+    Ok(key)
+}
+
+/// The fields of a commit record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub number: u64,
+    /// Where the batch starts in the file.
+    pub start: u64,
+    /// Bytes of the batch in front of the commit record.
+    pub batch_len: u64,
+    pub issued: Limits,
+    pub checksum: u32,
+}
+
+/// Tells whether the bytes at the start of a file are an opening record of ours, whole or not, damaged or not.
+pub fn is_opening_like(bytes: &[u8]) -> bool {
+    bytes.get(HEADER_LEN..HEADER_LEN + OPENING_MAGIC.len()).is_some_and(|magic| magic == OPENING_MAGIC)
+}
+
+/// The salt in a whole opening record, whose checksum is right.
+pub fn opening(record: &[u8]) -> Option<u64> {
+    let body = body_of(record, OPENING_LEN, TYPE_OPENING)?;
+    let mut fields = body.strip_prefix(&OPENING_MAGIC)?;
+    let salt = take_u64(&mut fields)?;
+    let checksum = u32::from_le_bytes(fields.try_into().ok()?);
+    (checksum == crc32c::crc32c(&record[..OPENING_LEN - 4])).then_some(salt)
+}
+
+/// Tells whether `bytes` could be all that a crash left of an opening record: its front part, zeros behind that.
+pub fn is_piece_of_an_opening(bytes: &[u8]) -> bool {
+    let mut front = Vec::with_capacity(OPENING_LEN);
+    super::record::push_opening(&mut front, 0);
+    let known = HEADER_LEN + OPENING_MAGIC.len();
+    let solid = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.len() <= OPENING_LEN && bytes[..solid.min(known)] == front[..solid.min(known)]
+}
+
+/// Tells whether the record that starts at `bytes` is a commit of ours, whole or not, damaged or not.
+pub fn is_commit_like(bytes: &[u8]) -> bool {
+    bytes.get(HEADER_LEN..HEADER_LEN + COMMIT_MAGIC.len()).is_some_and(|magic| magic == COMMIT_MAGIC)
+}
+
+/// The fields of a commit record. Whether its checksum is right is for the caller to tell.
+pub fn commit(record: &[u8]) -> Option<Commit> {
+    body_of(record, COMMIT_LEN, TYPE_COMMIT)?.starts_with(&COMMIT_MAGIC).then(|| commit_fields(record))?
+}
+
+/// As [`commit`], whatever the header of the record says.
+pub fn commit_fields(record: &[u8]) -> Option<Commit> {
+    let mut fields = record.get(HEADER_LEN + COMMIT_MAGIC.len()..COMMIT_LEN)?;
+    Some(Commit {
+        number: take_u64(&mut fields)?,
+        start: take_u64(&mut fields)?,
+        batch_len: take_u64(&mut fields)?,
+        issued: Limits { ids: take_u64(&mut fields)?, timestamps: take_u64(&mut fields)? },
+        checksum: u32::from_le_bytes(fields.try_into().ok()?),
+    })
+}
+
+/// The body of a record, if it has this length (header included) and this type.
+fn body_of(record: &[u8], len: usize, kind: u8) -> Option<&[u8]> {
+    let (header, body) = record.split_at_checked(HEADER_LEN)?;
+    let payload_len = u32::try_from(len - 4).ok()?.to_le_bytes();
+    (record.len() == len && header[..4] == payload_len && header[4..8] == MAGIC && header[8] == kind).then_some(body)
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    let (value, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u64::from_le_bytes(*value))
+}

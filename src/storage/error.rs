@@ -1,0 +1,142 @@
+//! Why a workdir cannot be used, in one line for the person who has to do something about it.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::state::STATE_FILE;
+
+/// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next.
+#[derive(Debug)]
+pub enum StorageError {
+    /// Another process holds the lock; `holder` says which, where known.
+    InUse { workdir: PathBuf, holder: Option<String> },
+    /// The workdir is not a placement driver's (a store's, or not a directory).
+    NotOurs { workdir: PathBuf, reason: String },
+    /// A file holds what no crash explains.
+    Damaged { file: PathBuf, offset: u64, reason: String },
+    /// Another process wrote to the manifest while this one had it open.
+    ChangedUnderUs { file: PathBuf, expected: u64, found: u64 },
+    /// An operation of the file system failed.
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl StorageError {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(super) fn damaged(file: &Path, offset: u64, reason: impl Into<String>) -> Self {
+        Self::Damaged { file: file.to_owned(), offset, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { workdir, holder } => {
+                let holder = holder.as_deref().unwrap_or("another process");
+                write!(
+                    f,
+                    "the workdir {} is in use by {holder}; stop it first, or choose another workdir",
+                    workdir.display()
+                )
+            }
+            Self::NotOurs { workdir, reason } => write!(
+                f,
+                "{} is not the workdir of a placement driver: {reason}; choose another --workdir",
+                workdir.display()
+            ),
+            Self::Damaged { file, offset, reason } => {
+                let workdir = file.parent().unwrap_or(Path::new(".")).display();
+                let is_state = file.file_name().is_some_and(|name| name == STATE_FILE);
+                let way_out = if is_state {
+                    format!(
+                        "raise both counters above every value in use with `pd-lite ctl workdir set-min --workdir {workdir}`"
+                    )
+                } else {
+                    format!("start without its routes with `pd-lite ctl workdir rebuild --workdir {workdir}`")
+                };
+                write!(
+                    f,
+                    "{} is damaged at byte {offset}: {reason}; put a good copy back, or {way_out} \
+                     (`pd-lite ctl workdir check --workdir {workdir}` tells more)",
+                    file.display()
+                )
+            }
+            Self::ChangedUnderUs { file, expected, found } => write!(
+                f,
+                "another process (a `nokv pd`, which ignores the lock?) wrote to {} while it was open: {expected} bytes \
+                 expected, {found} found; stop that process, then start again",
+                file.display()
+            ),
+            Self::Io { action, path, source } => {
+                write!(f, "cannot {action} {}: {source}", path.display())?;
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied => write!(f, "; check its owner and its permissions"),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        write!(f, "; make room and start again")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl Error for StorageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::InUse { .. } | Self::NotOurs { .. } | Self::Damaged { .. } | Self::ChangedUnderUs { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_is_one_line_that_names_the_place_and_the_way_out() {
+        let workdir = PathBuf::from("wd");
+        let lines = [
+            (
+                StorageError::InUse { workdir: workdir.clone(), holder: Some("pid 7".into()) },
+                vec!["wd", "pid 7", "stop"],
+            ),
+            (StorageError::InUse { workdir: workdir.clone(), holder: None }, vec!["wd", "another process"]),
+            (StorageError::NotOurs { workdir, reason: "it is a file".into() }, vec!["wd", "it is a file", "--workdir"]),
+            (
+                StorageError::damaged(Path::new("wd/MANIFEST-000001"), 42, "odd"),
+                vec![
+                    "wd/MANIFEST-000001",
+                    "byte 42",
+                    "odd",
+                    "pd-lite ctl workdir check --workdir wd",
+                    "pd-lite ctl workdir rebuild --workdir wd",
+                ],
+            ),
+            (
+                StorageError::damaged(Path::new("wd/PD_STATE.json"), 0, "odd"),
+                vec!["wd/PD_STATE.json", "pd-lite ctl workdir set-min --workdir wd"],
+            ),
+            (
+                StorageError::ChangedUnderUs { file: "wd/MANIFEST-000001".into(), expected: 10, found: 33 },
+                vec!["wd/MANIFEST-000001", "10", "33", "nokv pd"],
+            ),
+            (
+                StorageError::io("read", Path::new("wd/CURRENT"), io::ErrorKind::PermissionDenied.into()),
+                vec!["cannot read wd/CURRENT", "permission"],
+            ),
+        ];
+        for (error, words) in lines {
+            let line = error.to_string();
+            assert!(!line.contains('\n'), "{line}");
+            for word in words {
+                assert!(line.contains(word), "{word:?} is missing in {line:?}");
+            }
+        }
+    }
+}
