@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::StorageError;
 use super::fs::{self, Fs};
-
-/// The file that names the manifest.
-pub(super) const CURRENT: &str = "CURRENT";
+use super::open::manifest_number;
 
 /// Why something did not get to the disk.
 #[derive(Debug)]
@@ -25,13 +23,13 @@ impl WriteError {
     /// The error of an operation that the caller has undone, if `source` is "no space".
     pub(super) fn undone(action: &'static str, path: &Path, source: io::Error) -> Self {
         let no_space = is_no_space(&source);
-        let error = io_error(action, path, source);
+        let error = StorageError::io(action, path, source);
         if no_space { Self::NoSpace(error) } else { Self::Final(error) }
     }
 
     /// The error of an operation that cannot be undone.
     pub(super) fn last(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Final(io_error(action, path, source))
+        Self::Final(StorageError::io(action, path, source))
     }
 }
 
@@ -46,10 +44,6 @@ impl From<WriteError> for StorageError {
 
 pub(super) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {
-    StorageError::Io { action, path: path.to_owned(), source }
 }
 
 /// A workdir and the file system it is on.
@@ -83,12 +77,12 @@ impl Dir {
 
     /// Makes the names in the directory durable.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
-        self.fs.sync_dir(&self.path).map_err(|source| io_error("sync the directory", &self.path, source))
+        self.fs.sync_dir(&self.path).map_err(|source| StorageError::io("sync the directory", &self.path, source))
     }
 
     /// The names in the directory; one that is not text is none that this program gives.
     pub(super) fn names(&self) -> Result<Vec<String>, StorageError> {
-        let names = self.fs.list(&self.path).map_err(|source| io_error("list", &self.path, source))?;
+        let names = self.fs.list(&self.path).map_err(|source| StorageError::io("list", &self.path, source))?;
         Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
     }
 }
@@ -111,12 +105,6 @@ pub(super) fn manifest_name(number: u64) -> String {
     format!("MANIFEST-{number:06}")
 }
 
-/// The number of a manifest by its name, which may stand in a sub-directory.
-pub(super) fn manifest_number(name: &str) -> Option<u64> {
-    let (_, digits) = name.rsplit('/').next()?.split_once("MANIFEST-").filter(|(before, _)| before.is_empty())?;
-    digits.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,8 +117,6 @@ mod tests {
         assert_eq!(next("MANIFEST-000001", &["MANIFEST-000001"]), "MANIFEST-000002");
         assert_eq!(next("MANIFEST-000009", &["MANIFEST-000010", "MANIFEST-000011"]), "MANIFEST-000012");
         assert_eq!(next("MANIFEST-999999", &[]), "MANIFEST-1000000");
-        assert_eq!(next("sub/MANIFEST-000004", &[]), "MANIFEST-000005");
-        assert_eq!(next("routes", &["MANIFEST-000001"]), "MANIFEST-000002");
         assert_eq!(next(&format!("MANIFEST-{}", u64::MAX), &["MANIFEST-000001"]), "MANIFEST-000002");
     }
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use super::StorageError;
-use super::dir::{Dir, WriteError, io_error, is_no_space};
+use super::dir::{Dir, WriteError, is_no_space};
 use super::fs::File;
 use super::record;
 use super::state::Synced;
@@ -59,11 +59,11 @@ impl Manifest {
         file_len: u64,
     ) -> Result<Self, StorageError> {
         let path = dir.path.join(&name);
-        let file = dir.fs.open_for_writing(&path).map_err(|source| io_error("open", &path, source))?;
+        let file = dir.fs.open_for_writing(&path).map_err(|source| StorageError::io("open", &path, source))?;
         let mut manifest = Self { file, name, path, salt, next_batch, end, synced: 0 };
         if file_len > end {
             manifest.check_len(file_len)?;
-            manifest.cut().map_err(|source| io_error("cut the torn tail of", &manifest.path, source))?;
+            manifest.cut().map_err(|source| StorageError::io("cut the torn tail of", &manifest.path, source))?;
         }
         // What was read may still have been on its way to the disk when the process before this one ended.
         manifest.sync()?;
@@ -113,7 +113,7 @@ impl Manifest {
 
     /// Makes everything written durable.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
-        self.file.sync().map_err(|source| io_error("sync", &self.path, source))?;
+        self.file.sync().map_err(|source| StorageError::io("sync", &self.path, source))?;
         self.synced = self.end;
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Manifest {
 
     /// The reference ignores our lock: it may have appended to the file, and would be overwritten now.
     fn check_len(&self, expected: u64) -> Result<(), StorageError> {
-        let found = self.file.len().map_err(|source| io_error("read the size of", &self.path, source))?;
+        let found = self.file.len().map_err(|source| StorageError::io("read the size of", &self.path, source))?;
         if found == expected {
             Ok(())
         } else {

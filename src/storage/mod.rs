@@ -18,6 +18,8 @@ mod scan;
 mod start;
 pub mod state;
 mod tail;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 use std::path::PathBuf;

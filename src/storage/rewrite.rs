@@ -7,8 +7,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::dir::{CURRENT, Dir, WriteError, next_manifest_name};
+use super::dir::{Dir, WriteError, next_manifest_name};
 use super::manifest::Manifest;
+use super::open::CURRENT;
 use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, RegionState};
 use super::{StorageError, hold};
 use crate::core::{Cluster, Limits, Region, RegionId};

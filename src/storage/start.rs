@@ -4,19 +4,21 @@
 //! state file are durable, because a state file that is missing beside our form is damage. An old manifest goes only after
 //! the name of the new one is durable.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
 
 use super::checkpoint::CheckpointFile;
-use super::dir::{CURRENT, Dir, io_error, manifest_name, manifest_number};
+use super::dir::{Dir, manifest_name};
 use super::manifest::Manifest;
+use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
-use super::record::{self, OPENING_LEN};
+use super::record::OPENING_LEN;
 use super::rewrite::{self, Rewrite};
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError};
+use super::{decode, fs};
 use crate::core::{Cluster, Limits};
 
 /// How much of a damaged file is copied at a time.
@@ -37,12 +39,17 @@ impl Opened {
             Found::Nothing { checkpoint } => create(&dir, checkpoint)?,
             Found::Ours { name, salt, next_batch, end, file_len, checkpoint } => {
                 if file_len > end {
-                    keep_copy(&dir, &dir.path.join(&name))?;
+                    keep_copy(&dir, &name)?;
                 }
                 let manifest = Manifest::resume(&dir, name, salt, next_batch, end, file_len)?;
                 (manifest, CheckpointFile::new(dir.clone(), checkpoint.limits))
             }
-            Found::Rewrite { name, torn, checkpoint } => convert(&dir, &name, torn, checkpoint, &state.cluster)?,
+            Found::Rewrite { name, torn, checkpoint } => {
+                if torn {
+                    keep_copy(&dir, &name)?;
+                }
+                convert(&dir, &name, checkpoint, &state.cluster)?
+            }
         };
         let live = rewrite::live_len(&state.cluster);
         Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint, live }, fatal)
@@ -59,11 +66,10 @@ fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), Stora
     Ok((manifest, checkpoint))
 }
 
-/// Writes a new manifest with all regions and makes it the current one. The old one is kept as `*.broken` when it is torn.
+/// Writes a new manifest with all regions and makes it the current one.
 fn convert(
     dir: &Dir,
     name: &str,
-    torn: bool,
     limits: Limits,
     cluster: &Mutex<Cluster>,
 ) -> Result<(Manifest, CheckpointFile), StorageError> {
@@ -75,28 +81,20 @@ fn convert(
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;
     let manifest = rewrite.finish(dir).map_err(|(error, _)| StorageError::from(error))?;
-    let old = dir.path.join(name);
-    if torn {
-        let kept = broken_name(dir, &old)?;
-        dir.fs.rename(&old, &kept).map_err(|source| io_error("rename", &old, source))?;
-        log::warn!("the damaged manifest is kept as {}", kept.display());
-    } else {
-        dir.discard(&old);
-    }
+    dir.discard(&dir.path.join(name));
     Ok((manifest, checkpoint))
 }
 
-/// Copies a damaged manifest, whole or not at all, to a name of its own.
-fn keep_copy(dir: &Dir, path: &Path) -> Result<(), StorageError> {
-    let kept = broken_name(dir, path)?;
-    let mut temporary = kept.clone().into_os_string();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    copy(dir, path, &temporary)
-        .and_then(|()| dir.fs.rename(&temporary, &kept))
-        .and_then(|()| dir.fs.sync_dir(kept.parent().unwrap_or(&dir.path)))
-        .map_err(|source| io_error("keep a copy of the damaged manifest as", &kept, source))?;
-    log::warn!("a copy of the damaged manifest is kept as {}", kept.display());
+/// Copies a manifest with a torn tail, whole or not at all, to a name of its own.
+fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
+    let kept = broken_name(name, &dir.names()?);
+    let (from, to) = (dir.path.join(name), dir.path.join(&kept));
+    let temporary = fs::temporary(&dir.path, &kept);
+    copy(dir, &from, &temporary)
+        .and_then(|()| dir.fs.rename(&temporary, &to))
+        .and_then(|()| dir.fs.sync_dir(&dir.path))
+        .map_err(|source| StorageError::io("keep a copy of the damaged manifest as", &to, source))?;
+    log::warn!("{} is a copy of the manifest with its torn tail", to.display());
     Ok(())
 }
 
@@ -116,20 +114,10 @@ fn copy(dir: &Dir, from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// `NAME.broken`, or the first of `NAME.broken.1`, `NAME.broken.2`, … that is free.
-fn broken_name(dir: &Dir, path: &Path) -> Result<PathBuf, StorageError> {
-    let parent = path.parent().unwrap_or(&dir.path);
-    let taken = dir.fs.list(parent).map_err(|source| io_error("list", parent, source))?;
-    let mut name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-    name.push(".broken");
-    let mut candidate = name.clone();
-    for number in 1_u64.. {
-        if !taken.contains(&candidate) {
-            break;
-        }
-        candidate = name.clone();
-        candidate.push(format!(".{number}"));
-    }
-    Ok(parent.join(candidate))
+fn broken_name(name: &str, taken: &[String]) -> String {
+    let numbered = (1_u64..).map(|number| format!("{name}.broken.{number}"));
+    let mut names = std::iter::once(format!("{name}.broken")).chain(numbered);
+    names.find(|name| !taken.contains(name)).expect("a directory has fewer than 2^64 names")
 }
 
 /// Removes what a rewrite that did not come to its end has left: manifests of ours that `CURRENT` does not name.
@@ -153,10 +141,6 @@ fn remove_left_overs(dir: &Dir, found: &Found) -> Result<(), StorageError> {
 fn is_ours(dir: &Dir, path: &Path) -> Result<bool, StorageError> {
     let mut start = [0; OPENING_LEN];
     let read = dir.fs.open(path).and_then(|file| file.read_full_at(&mut start, 0));
-    let read = read.map_err(|source| io_error("read", path, source))?;
-    let salt_at = OPENING_LEN - 12;
-    let salt = u64::from_le_bytes(start[salt_at..salt_at + 8].try_into().expect("8 bytes"));
-    let mut opening = Vec::with_capacity(OPENING_LEN);
-    record::push_opening(&mut opening, salt);
-    Ok(opening == start[..read])
+    let read = read.map_err(|source| StorageError::io("read", path, source))?;
+    Ok(decode::opening(&start[..read]).is_some())
 }

@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::dir::io_error;
 use super::persist::{Persistence, Work};
 use super::queue::{Queue, Request};
 use super::{Edit, EditError, EditReply, StorageError};
@@ -33,7 +32,7 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("pd-writer".to_owned())
             .spawn(move || run(persistence, &fatal))
-            .map_err(|source| io_error("start the persistence thread of", &workdir, source))?;
+            .map_err(|source| StorageError::io("start the persistence thread of", &workdir, source))?;
         Ok(Self { queue, poke, thread: Mutex::new(Some(thread)) })
     }
 
@@ -85,7 +84,7 @@ fn run(mut persistence: Persistence, fatal: &Sender<StorageError>) -> Result<(),
     let result = ended.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
         let source = io::Error::other(format!("panic: {}", text.unwrap_or("no message")));
-        Err(io_error("go on writing to", persistence.workdir(), source))
+        Err(StorageError::io("go on writing to", persistence.workdir(), source))
     });
     if let Err(error) = &result {
         persistence.refuse_all(error);
@@ -115,7 +114,7 @@ fn copy(error: &StorageError) -> StorageError {
                 Some(code) => io::Error::from_raw_os_error(code),
                 None => io::Error::new(source.kind(), source.to_string()),
             };
-            io_error(action, path, source)
+            StorageError::io(action, path, source)
         }
     }
 }

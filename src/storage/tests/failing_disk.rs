@@ -1,0 +1,136 @@
+//! Every failure but "no space" is final, and is never retried.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::unbounded;
+
+use super::super::fs::OsFs;
+use super::super::{EditError, EditOutcome, StorageError};
+use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
+use super::support::{current, delete, narrow, run, wait};
+use crate::core::{AllocError, Kind, RegionId};
+
+fn is_state(path: &Path) -> bool {
+    path.file_name().unwrap().to_str().unwrap().starts_with("PD_STATE")
+}
+
+#[test]
+fn after_a_failed_sync_its_batch_is_unknown_and_everything_else_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    assert_eq!(running.edit(narrow(1, 1)), Ok(EditOutcome::Stored));
+    running.take(Kind::Id, 1).unwrap();
+    let syncs = Arc::new(AtomicUsize::new(0));
+    let (entered, is_entered) = unbounded();
+    let (release, is_released) = unbounded::<()>();
+    let counted = syncs.clone();
+    fs.set_rule(move |op, _| match op {
+        Op::Sync => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            entered.send(()).unwrap();
+            is_released.recv().unwrap();
+            Fate::Fail(EIO)
+        }
+        _ => Fate::Pass,
+    });
+    let in_batch = running.submit(narrow(2, 1)).unwrap();
+    is_entered.recv().unwrap();
+    let queued = [narrow(3, 1), delete(1), narrow(2, 2)].map(|edit| running.submit(edit).unwrap());
+    std::thread::scope(|scope| {
+        let parked = scope.spawn(|| running.take(Kind::Id, 1 << 20));
+        release.send(()).unwrap();
+        assert_eq!(parked.join().unwrap(), Err(AllocError::Stopped));
+    });
+    assert_eq!(wait(in_batch), Err(EditError::Unknown));
+    for answer in queued {
+        assert_eq!(wait(answer), Err(EditError::Stopped));
+    }
+    assert!(
+        matches!(running.fatal.recv().unwrap(), StorageError::Io { source, .. } if source.raw_os_error() == Some(EIO))
+    );
+    assert_eq!(running.edit(narrow(4, 1)), Err(EditError::Stopped));
+    assert_eq!(running.take(Kind::Id, 1), Err(AllocError::Stopped));
+    assert_eq!(running.regions().len(), 1, "what is not durable is not visible");
+    assert!((1..=4).all(|id| !running.state.cluster.lock().unwrap().is_being_edited(RegionId(id))));
+    assert!(matches!(running.writer.stop(), Err(StorageError::Io { .. })));
+    assert!(running.writer.stop().is_ok(), "the error is told once");
+    assert_eq!(syncs.load(Ordering::Relaxed), 1, "no sync is tried again");
+}
+
+#[test]
+fn every_final_failure_of_an_append_ends_the_thread() {
+    for (failing, code) in [(Op::Write { offset: 0, len: 0 }, EIO), (Op::Sync, EIO), (Op::Sync, ENOSPC)] {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+        let running = run(fs.clone(), dir.path()).unwrap();
+        fs.set_rule(move |op, _| match std::mem::discriminant(&op) == std::mem::discriminant(&failing) {
+            true => Fate::Fail(code),
+            false => Fate::Pass,
+        });
+        assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Unknown), "{failing:?} {code}");
+        assert!(matches!(running.fatal.recv().unwrap(), StorageError::Io { .. }));
+        fs.set_rule(|_, _| Fate::Pass);
+        assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Stopped));
+    }
+}
+
+#[test]
+fn every_final_failure_of_a_checkpoint_ends_the_thread() {
+    let cases = [
+        (Op::Write { offset: 0, len: 0 }, EIO),
+        (Op::Create, EIO),
+        (Op::Sync, ENOSPC),
+        (Op::Rename, ENOSPC),
+        (Op::SyncDir, EIO),
+    ];
+    for (failing, code) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+        let running = run(fs.clone(), dir.path()).unwrap();
+        fs.set_rule(move |op, path| {
+            let fails = std::mem::discriminant(&op) == std::mem::discriminant(&failing);
+            if fails && (is_state(path) || op == Op::SyncDir) { Fate::Fail(code) } else { Fate::Pass }
+        });
+        assert_eq!(running.take(Kind::Timestamp, 1), Err(AllocError::Stopped), "{failing:?} {code}");
+        assert!(matches!(running.fatal.recv().unwrap(), StorageError::Io { .. }));
+        assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Stopped));
+    }
+}
+
+#[test]
+fn a_manifest_that_somebody_else_wrote_to_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = run(OsFs, dir.path()).unwrap();
+    assert_eq!(running.edit(narrow(1, 1)), Ok(EditOutcome::Stored));
+    let path = dir.path().join(current(dir.path()));
+    let mut content = std::fs::read(&path).unwrap();
+    let ours = u64::try_from(content.len()).unwrap();
+    content.push(0);
+    std::fs::write(&path, &content).unwrap();
+    assert_eq!(running.edit(narrow(2, 1)), Err(EditError::Stopped));
+    match running.fatal.recv().unwrap() {
+        StorageError::ChangedUnderUs { file, expected, found } => {
+            assert_eq!((file, expected, found), (path.clone(), ours, ours + 1));
+        }
+        error => panic!("{error:?}"),
+    }
+    assert!(running.writer.stop().is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+}
+
+#[test]
+fn a_panic_of_the_thread_is_a_final_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    fs.set_rule(|op, _| if op == Op::Sync { panic!("on purpose") } else { Fate::Pass });
+    assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Unknown));
+    assert!(matches!(running.fatal.recv().unwrap(), StorageError::Io { source, .. }
+        if source.to_string().contains("on purpose")));
+    assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Stopped));
+    assert_eq!(running.take(Kind::Id, 1), Err(AllocError::Stopped));
+    assert!(running.writer.stop().is_err());
+}
