@@ -15,7 +15,7 @@ use crate::support::process::PdProcess;
 use crate::support::report::Report;
 
 const IN_FLIGHT: usize = 64;
-const RUN: Duration = Duration::from_millis(500);
+const RUN: Duration = Duration::from_millis(300);
 /// Long enough for a window to have grown to the rate.
 const WARM_UP: Duration = Duration::from_secs(3);
 const WATCHED: Duration = Duration::from_secs(12);

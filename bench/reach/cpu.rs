@@ -14,7 +14,7 @@ use crate::support::report::Report;
 
 const FEW: u64 = 1000;
 const IN_FLIGHT: usize = 64;
-const CALLS: Until = Until::Calls(20_000);
+const CALLS: Until = Until::Calls(10_000);
 
 /// The store that asks for hints, and the one that its leaders should move to. Both hold replicas of the same regions.
 const SOURCE: u64 = 1;

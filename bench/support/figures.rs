@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Turns at which two things are measured against each other, unless a bench says otherwise.
-pub const PAIRS: usize = 12;
+/// How often two things are measured against each other.
+pub const PAIRS: usize = 20;
 
 /// The median of some measurements and the interval that holds the true median with at least 95 %.
 #[derive(Clone, Copy, Debug)]
