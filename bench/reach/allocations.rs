@@ -8,47 +8,85 @@ use pd_lite::proto::{pd, pd_methods};
 use crate::Setting;
 use crate::support::Result;
 use crate::support::disk::CountingDisk;
-use crate::support::figures::{Median, PAIRS, Target, float, in_turns, short};
+use crate::support::figures::{Median, PAIRS, Target, float, float64, in_turns, micros, short};
 use crate::support::in_process::InProcess;
 use crate::support::load::{Load, LoadClient, Until};
 use crate::support::process::PdProcess;
 use crate::support::report::Report;
 
 const IN_FLIGHT: usize = 64;
-const RUN: Duration = Duration::from_millis(300);
+const LEAD_IN: Duration = Duration::from_millis(600);
+const TURN: Duration = Duration::from_millis(400);
 /// Long enough for a window to have grown to the rate.
 const WARM_UP: Duration = Duration::from_secs(3);
 const WATCHED: Duration = Duration::from_secs(12);
 
 /// Measures rates and writes.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let memory = PdProcess::in_memory()?;
-    let durable = PdProcess::durable(&setting.workdir("allocations"))?;
-    let clients = [LoadClient::connect(memory.addr())?, LoadClient::connect(durable.addr())?];
-    compare(report, "durable Tso", &clients, tso)?;
-    compare(report, "durable AllocID", &clients, alloc_id)?;
-    durable.stop()?;
-    memory.stop()?;
+    let memory = Side::new(PdProcess::in_memory()?)?;
+    let durable = Side::new(PdProcess::durable(&setting.workdir("allocations"))?)?;
+    compare(report, "durable Tso", &durable, &memory, tso)?;
+    compare(report, "durable AllocID", &durable, &memory, alloc_id)?;
+    durable.process.stop()?;
+    memory.process.stop()?;
     count_writes(setting, report)
 }
 
 /// One run of one of the two calls.
 type Run = fn(&LoadClient, usize, Duration) -> Result<Load>;
 
-fn compare(report: &mut Report, what: &str, [memory, durable]: &[LoadClient; 2], run: Run) -> Result<()> {
-    run(memory, IN_FLIGHT, WARM_UP)?;
-    run(durable, IN_FLIGHT, WARM_UP)?;
-    let pairs = in_turns(PAIRS, || run(durable, IN_FLIGHT, RUN), || run(memory, IN_FLIGHT, RUN))?;
-    let ratios: Vec<f64> = pairs.iter().map(|(durable, memory)| durable.rate() / memory.rate()).collect();
-    let (durable, memory): (Vec<Load>, Vec<Load>) = pairs.into_iter().unzip();
-    report.add(what, side(&durable), side(&memory) + " in memory", &Median::of(&ratios), Target::AtLeast(0.95));
+fn compare(report: &mut Report, what: &str, durable: &Side, memory: &Side, run: Run) -> Result<()> {
+    let pairs = in_turns(PAIRS, || durable.run(run), || memory.run(run))?;
+    let ratios: Vec<f64> = pairs.iter().map(|(durable, memory)| durable.load.rate() / memory.load.rate()).collect();
+    let (durable, memory): (Vec<Turn>, Vec<Turn>) = pairs.into_iter().unzip();
+    report.add(
+        what,
+        side_text(&durable),
+        side_text(&memory) + " in memory",
+        &Median::of(&ratios),
+        Target::AtLeast(0.95),
+    );
     Ok(())
 }
 
-/// The median rate, and how busy the load generator was.
-fn side(runs: &[Load]) -> String {
-    let median = |figure: fn(&Load) -> f64| Median::of(&runs.iter().map(figure).collect::<Vec<_>>()).value;
-    format!("{}/s (generator {:.0} %)", short(median(Load::rate)), 100.0 * median(Load::generator_share))
+/// A server and its load generator.
+struct Side {
+    process: PdProcess,
+    client: LoadClient,
+}
+
+/// What one side did in its turn.
+struct Turn {
+    load: Load,
+    /// Server CPU a call, in µs.
+    cost: f64,
+}
+
+impl Side {
+    fn new(process: PdProcess) -> Result<Self> {
+        let client = LoadClient::connect(process.addr())?;
+        Ok(Self { process, client })
+    }
+
+    /// Measures a load that has been running for a while: a window that shrank in the other side's turn has grown again.
+    fn run(&self, run: Run) -> Result<Turn> {
+        run(&self.client, IN_FLIGHT, LEAD_IN)?;
+        let before = self.process.cpu()?;
+        let load = run(&self.client, IN_FLIGHT, TURN)?;
+        let used = self.process.cpu()?.saturating_sub(before);
+        Ok(Turn { load, cost: micros(used) / float64(load.calls) })
+    }
+}
+
+/// Medians of one side.
+fn side_text(turns: &[Turn]) -> String {
+    let median = |figure: fn(&Turn) -> f64| Median::of(&turns.iter().map(figure).collect::<Vec<_>>()).value;
+    format!(
+        "{}/s, server CPU {} µs a call (generator {:.0} %)",
+        short(median(|turn| turn.load.rate())),
+        short(median(|turn| turn.cost)),
+        100.0 * median(|turn| turn.load.generator_share())
+    )
 }
 
 /// Both calls at once on a counted disk: one write raises both counters.

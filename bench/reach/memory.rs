@@ -53,8 +53,8 @@ fn load(setting: &Setting, report: &mut Report, workdir: &Path, order: Order) ->
     process.stop()
 }
 
-/// Starts on the loaded workdir again and again, in turns with reading and checksumming the same manifest. (CPU time is told
-/// too: other work on the machine makes a start longer, and hardly dearer.)
+/// Starts on the loaded workdir again and again, in turns with reading and checksumming the same manifest. CPU time is told
+/// too: other work on the machine makes a start longer, and hardly dearer.
 fn start(setting: &Setting, report: &mut Report, workdir: &Path) -> Result<()> {
     let empty_workdir = setting.workdir("memory-empty");
     let empty = start_once(&empty_workdir, None)?;
