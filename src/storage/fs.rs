@@ -31,6 +31,7 @@ pub trait Fs: Send + Sync + 'static {
 }
 
 /// An open file.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait File: Send + Sync {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
