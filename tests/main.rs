@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_lines;
+mod config_manifest;
 mod conformance;
 mod defects;
 mod exclusion;
@@ -9,7 +10,9 @@ mod herd;
 mod layers;
 mod limits;
 mod pd_process;
+mod readme;
 mod restarts;
 mod support;
+mod transport;
 mod u64_edges;
 mod workdirs;

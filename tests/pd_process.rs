@@ -7,11 +7,11 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::Launch;
 use grpcio::{CallOption, Method, MethodType};
 use pd_lite::proto::pd::{TsoRequest, TsoResponse};
 use pd_lite::proto::pd_methods;
 
+use crate::support::Launch;
 use crate::support::client::region;
 use crate::support::launch::start;
 

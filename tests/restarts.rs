@@ -5,7 +5,8 @@
 //! Each caller owns a part of the key space and is the only one to change the regions there, so it knows what every key
 //! must find. Regions that all callers fight over come on top: of those, the newest acknowledged epoch is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,7 +16,7 @@ use pd_lite::proto::pd::RegionMeta;
 
 use crate::support::client::region;
 use crate::support::rng::Rng;
-use crate::support::{Client, Failure, Launch, Server};
+use crate::support::{Client, Failure, Launch, Server, manifest};
 
 const CALLERS: u64 = 32;
 /// Acknowledged calls of a run before its server is stopped.
@@ -31,25 +32,42 @@ enum End {
 
 #[test]
 fn restarts_under_load_lose_nothing_and_repeat_nothing() {
+    cycle(0, &[End::Term, End::Kill, End::Kill, End::Term, End::Kill, End::Term, End::Term]);
+}
+
+#[test]
+fn restarts_while_the_manifest_is_rewritten_lose_nothing_and_repeat_nothing() {
+    // With borders of some 4,000 bytes each run writes several MiB, and a manifest is rewritten above 4.
+    let manifests = cycle(4_000, &[End::Kill, End::Kill, End::Term, End::Kill, End::Kill]);
+    assert!(manifests.len() >= 3, "there were rewrites: {manifests:?}");
+}
+
+/// Runs a server on one workdir under load once for each of `ends`, and checks after each. Keys are longer by `padding`
+/// bytes. Returns the manifests that were current after a run.
+fn cycle(padding: usize, ends: &[End]) -> BTreeSet<PathBuf> {
     let workdir = tempfile::tempdir().unwrap();
-    let mut callers: Vec<Caller> = (0..CALLERS).map(Caller::new).collect();
+    let launch = Launch::durable(workdir.path());
+    let mut callers: Vec<Caller> = (0..CALLERS).map(|number| Caller::new(number, padding)).collect();
     let shared = Shared::default();
     let mut given = Given::default();
+    let mut manifests = BTreeSet::new();
     let mut last_end = End::Term;
-    for end in [End::Term, End::Kill, End::Kill, End::Term, End::Kill, End::Term, End::Term] {
-        let server = Launch::durable(workdir.path()).start();
+    for &end in ends {
+        let server = launch.start();
         let client = server.client();
         given.check_first(&client, last_end);
         check_regions(&client, &mut callers, &shared);
         run(server, &mut callers, &shared, end);
         given.collect(&mut callers);
+        manifests.insert(manifest(workdir.path()));
         last_end = end;
     }
-    let server = Launch::durable(workdir.path()).start();
+    let server = launch.start();
     let client = server.client();
     given.check_first(&client, last_end);
     check_regions(&client, &mut callers, &shared);
     server.stop();
+    manifests
 }
 
 /// Lets all callers work until enough calls are acknowledged, ends the server under them and waits until all noticed.
@@ -99,6 +117,7 @@ struct Known {
 
 struct Caller {
     number: u64,
+    padding: usize,
     rng: Rng,
     /// The caller's own regions by the index of their part; part n begins at `part_key(n)`.
     regions: BTreeMap<u64, Known>,
@@ -110,12 +129,13 @@ struct Caller {
 const PARTS: u64 = 6;
 
 impl Caller {
-    fn new(number: u64) -> Self {
-        Self { number, rng: Rng::new(number + 1), regions: BTreeMap::new(), ids: Vec::new(), timestamps: Vec::new() }
+    fn new(number: u64, padding: usize) -> Self {
+        let rng = Rng::new(number + 1);
+        Self { number, padding, rng, regions: BTreeMap::new(), ids: Vec::new(), timestamps: Vec::new() }
     }
 
     fn part_key(&self, part: u64) -> Vec<u8> {
-        format!("c{:02}/{part}", self.number).into_bytes()
+        format!("c{:02}/{part}{}", self.number, "-".repeat(self.padding)).into_bytes()
     }
 
     fn id(&self, part: u64) -> u64 {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use lexopt::Arg;
 
-use super::{Exit, Failure, Words, version_text};
+use super::{Exit, Failure, Words, print, version_text};
 
 /// A command that takes flags and nothing else. `A` is what they are parsed into; its `Default` is a command line without
 /// flags.
@@ -105,7 +105,19 @@ impl Value<'_> {
 }
 
 impl<A: Default> Command<A> {
-    /// Parses `words`, the command line behind the command's name. `--help` and `--version` count as soon as they are met.
+    /// Parses `words`, the command line behind the command's name, and does `work` with them, or prints what they ask for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Command::parse`] and of `work`.
+    pub fn run(&self, words: Words, work: impl FnOnce(A) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
+        match self.parse(words)? {
+            Parsed::Run(args) => work(args),
+            Parsed::Print(text) => print(&text).map(|()| Exit::Clean),
+        }
+    }
+
+    /// Parses `words`. `--help` and `--version` count as soon as they are met.
     ///
     /// # Errors
     ///
@@ -120,38 +132,45 @@ impl<A: Default> Command<A> {
         parser.set_short_equals(false);
         while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
             let (name, attached) = match argument {
-                Arg::Long(name) => {
-                    let name = name.to_owned();
-                    (name, parser.optional_value())
-                }
+                Arg::Long(name) => (name.to_owned(), None),
                 // lexopt takes `-addr=x` for a bundle of one-letter flags; its rest belongs to the name here.
                 Arg::Short(first) => split_one_dash(first, parser.optional_value().unwrap_or_default()),
                 Arg::Value(word) => return Err(format!("unexpected word {word:?}{}", self.see_help())),
             };
-            let switch = matches!(name.as_str(), "help" | "h" | "version");
+            let attached = attached.or_else(|| parser.optional_value());
             let flag = self.flags().find(|flag| flag.name == name);
-            if switch || flag.is_some_and(|flag| flag.value.is_empty()) {
-                if let Some(value) = attached {
-                    return Err(format!("--{name} takes no value, but got {value:?}"));
-                }
+            let is_help = flag.is_none() && matches!(name.as_str(), "help" | "h");
+            let is_version = flag.is_none() && name == "version";
+            if let Some(value) = &attached
+                && (is_help || is_version || flag.is_some_and(|flag| flag.value.is_empty()))
+            {
+                return Err(format!("--{name} takes no value, but got {value:?}"));
             }
-            match (name.as_str(), flag) {
-                ("version", None) => return Ok(Parsed::Print(version_text())),
-                (_, None) if switch => return Ok(Parsed::Print(self.help())),
-                (_, None) => return Err(format!("unknown flag --{name}{}", self.see_help())),
-                (_, Some(flag)) => {
-                    let missing = || format!("--{name} needs a value: {}", flag.value);
-                    let value = match attached {
-                        Some(value) => value,
-                        None if flag.value.is_empty() => OsString::new(),
-                        None => parser.value().map_err(|_| missing())?,
-                    };
-                    (flag.set)(&mut args, Value(&value))
-                        .map_err(|expected| format!("invalid value {value:?} for --{name}: expected {expected}"))?;
-                }
+            if is_help {
+                return Ok(Parsed::Print(self.help()));
             }
+            if is_version {
+                return Ok(Parsed::Print(version_text()));
+            }
+            let flag = flag.ok_or_else(|| format!("unknown flag --{name}{}", self.see_help()))?;
+            let value = match attached {
+                Some(value) => value,
+                None if flag.value.is_empty() => OsString::new(),
+                None => parser.value().map_err(|_| format!("--{name} needs a value: {}", flag.value))?,
+            };
+            (flag.set)(&mut args, Value(&value))
+                .map_err(|expected| format!("invalid value {value:?} for --{name}: expected {expected}"))?;
         }
         Ok(Parsed::Run(args))
+    }
+
+    /// What `words` are parsed into; an error is the line, or the text that they ask for.
+    #[cfg(test)]
+    pub fn given(&self, words: &[&str]) -> Result<A, String> {
+        match self.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
+            Parsed::Run(args) => Ok(args),
+            Parsed::Print(text) => Err(text),
+        }
     }
 
     fn flags(&self) -> impl Iterator<Item = &'static Flag<A>> {
@@ -259,10 +278,7 @@ mod tests {
     };
 
     fn parse(words: &[&str]) -> Result<Args, String> {
-        match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-            Parsed::Run(args) => Ok(args),
-            Parsed::Print(text) => Err(text),
-        }
+        COMMAND.given(words)
     }
 
     #[test]

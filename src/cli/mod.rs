@@ -15,6 +15,9 @@ use std::io::{self, Write};
 use self::menu::{Entry, Menu, Misuse};
 use crate::storage::StorageError;
 
+/// What a limit on the peers of a region may be at most, and what a region that is logged by hand may have.
+const REGION_PEERS_MAX: u64 = 4096;
+
 /// The words of a command line that are still to be read.
 pub type Words = Vec<OsString>;
 
@@ -121,14 +124,17 @@ fn version_text() -> String {
     format!("pd-lite {}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// Writes `text` to stdout. A reader that went away early (`pd-lite … | head`) is no failure.
+/// Prints the text that a command was run for.
 fn print(text: &str) -> Result<(), Failure> {
+    write_to_stdout(text).map_err(|error| Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
+}
+
+/// Writes to stdout and flushes it. A reader that went away early (`pd-lite … | head`) is no error.
+fn write_to_stdout(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

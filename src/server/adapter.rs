@@ -35,11 +35,11 @@ pub(super) fn service(pd: &Arc<Pd>, calls: &Arc<Calls>) -> Service {
 }
 
 impl Adapter {
-    fn new(pd: &Arc<Pd>, calls: &Arc<Calls>) -> Self {
+    pub(super) fn new(pd: &Arc<Pd>, calls: &Arc<Calls>) -> Self {
         Self { pd: Arc::clone(pd), calls: Arc::clone(calls), builder: ServiceBuilder::new() }
     }
 
-    fn add<Q, A>(
+    pub(super) fn add<Q, A>(
         mut self,
         method: &Method<Q, A>,
         handle: impl Fn(&Pd, &Q) -> Answer<A> + Clone + Send + 'static,
@@ -67,7 +67,7 @@ impl Adapter {
         self
     }
 
-    fn build(self) -> Service {
+    pub(super) fn build(self) -> Service {
         self.builder.build()
     }
 }

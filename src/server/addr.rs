@@ -87,7 +87,7 @@ mod tests {
         for (addr, reason) in [
             ("", "port is missing"),
             ("127.0.0.1", "port is missing"),
-            ("[::1]", "brackets"),
+            ("[::1]", "port is missing"),
             ("::1:2379", "brackets"),
             ("[::1:2379", "port is missing"),
             ("a]:2379", "brackets"),

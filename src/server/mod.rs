@@ -11,13 +11,15 @@ mod holder;
 mod settings;
 mod status;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use grpcio::{EnvBuilder, ServerCredentials};
+use grpcio::{EnvBuilder, ServerCredentials, Service};
 
 use crate::service::Pd;
 
@@ -58,15 +60,21 @@ impl Server {
     ///
     /// Any [`BindError`].
     pub fn bind(options: &ServerOptions, pd: Arc<Pd>) -> Result<Self, BindError> {
-        let endpoint = bind::find(&options.addr)?;
-        Self::bind_endpoint(options, &pd, endpoint)
+        grpcio::redirect_log();
+        let calls = Arc::new(Calls::default());
+        let service = adapter::service(&pd, &calls);
+        Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 
-    fn bind_endpoint(options: &ServerOptions, pd: &Arc<Pd>, endpoint: SocketAddr) -> Result<Self, BindError> {
+    fn bind_at(
+        endpoint: SocketAddr,
+        options: &ServerOptions,
+        service: Service,
+        calls: Arc<Calls>,
+    ) -> Result<Self, BindError> {
         let env = Arc::new(EnvBuilder::new().cq_count(options.threads.max(1)).name_prefix("grpc-poll").build());
-        let calls = Arc::new(Calls::default());
         let mut grpc = settings::builder(env, options.request_bytes_max)
-            .register_service(adapter::service(pd, &calls))
+            .register_service(service)
             .build()
             .expect("a new environment's queues are open");
         let port = grpc

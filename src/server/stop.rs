@@ -1,9 +1,12 @@
 //! The end of a server: no new calls, a bounded wait for those under way, then none.
+//!
+//! New calls are UNAVAILABLE. One that crosses gRPC's good-bye on its connection is turned away by gRPC itself, as
+//! CANCELLED; no handler has seen it.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -39,14 +42,10 @@ pub(super) fn stop(mut grpc: grpcio::Server, calls: &Arc<Calls>, grace: Duration
 }
 
 /// Drives `future` until it ends (true), `deadline` passes or `enough` holds (false).
-fn wait<T>(
-    mut future: std::pin::Pin<&mut impl Future<Output = T>>,
-    deadline: Instant,
-    enough: impl Fn() -> bool,
-) -> bool {
+fn wait<T>(mut future: Pin<&mut impl Future<Output = T>>, deadline: Instant, enough: impl Fn() -> bool) -> bool {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
-        if let Poll::Ready(_) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             return true;
         }
         let left = deadline.saturating_duration_since(Instant::now());

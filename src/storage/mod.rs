@@ -19,7 +19,9 @@ mod start;
 pub mod state;
 mod tail;
 #[cfg(test)]
-mod tests;
+mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -91,26 +91,25 @@ fn read_path(tokens: &[String], mut at: usize, front: &str, found: &mut Vec<Stri
     at
 }
 
-/// Where `#[cfg(test)]` stands in front of a module with a body.
+/// Where the first `#[cfg(test)]` stands that belongs to a module with a body.
 fn inline_tests(tokens: &[String]) -> Option<usize> {
-    let marker = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    (0..tokens.len()).find(|&at| {
-        tokens[at..].iter().zip(marker).filter(|(token, word)| *token == word).count() == marker.len()
-            && tokens.get(at + marker.len() + 1).is_some_and(|token| token == "{")
-    })
+    (0..tokens.len()).find(|&at| test_module(&tokens[at..]).is_some_and(|(_, next)| next == "{"))
 }
 
 /// The modules that a file declares for tests alone: `#[cfg(test)] mod name;`.
 pub fn test_modules(text: &str) -> Vec<String> {
     let tokens = tokens(text);
-    let marker = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
-    tokens
-        .windows(marker.len() + 2)
-        .filter(|window| {
-            window.iter().zip(marker).all(|(token, word)| token == word) && window[marker.len() + 1] == ";"
-        })
-        .map(|window| window[marker.len()].clone())
-        .collect()
+    let declared = (0..tokens.len()).filter_map(|at| test_module(&tokens[at..]));
+    declared.filter(|(_, next)| *next == ";").map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The module that `tokens` begins to declare for tests alone, whatever its visibility, and the sign behind its name.
+fn test_module(tokens: &[String]) -> Option<(&str, &str)> {
+    let rest = tokens.strip_prefix(&["#", "[", "cfg", "(", "test", ")", "]"].map(str::to_owned)[..])?;
+    let at = rest.iter().take(5).position(|token| token == "mod")?;
+    let visibility = ["pub", "(", "crate", "super", ")"];
+    let declares = rest[..at].iter().all(|token| visibility.contains(&token.as_str()));
+    Some((rest.get(at + 1)?.as_str(), rest.get(at + 2)?.as_str())).filter(|_| declares)
 }
 
 /// Words, numbers and signs; `::` is one sign; a literal of text is `""`.
@@ -187,5 +186,6 @@ fn paths_are_named_in_full() {
     let expected =
         ["std::fs", "std::io::self", "std::io::Read", "crate::core::x::Y", "crate::z", "crate::a::b", "crate::c::d"];
     assert_eq!(source.paths(), expected);
-    assert_eq!(test_modules("#[cfg(test)]\nmod naive; mod other; #[cfg(test)] mod tests {}"), ["naive"]);
+    let text = "#[cfg(test)]\nmod naive; mod other; #[cfg(test)] pub(crate) mod faulty; #[cfg(test)] mod tests {}";
+    assert_eq!(test_modules(text), ["naive", "faulty"]);
 }

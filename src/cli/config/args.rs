@@ -78,12 +78,7 @@ pub const CHOICE: Group<PrintArgs> = Group { title: "Choice (with --format simpl
 
 #[cfg(test)]
 fn parse(words: &[&str]) -> PrintArgs {
-    use crate::cli::flags::Parsed;
-
-    match super::pd::COMMAND.parse(words.iter().map(Into::into).collect()) {
-        Ok(Parsed::Run(args)) => args,
-        other => panic!("{other:?}"),
-    }
+    super::pd::COMMAND.given(words).unwrap()
 }
 
 const CONFIG: Flag<PrintArgs> = Flag {

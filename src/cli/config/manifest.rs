@@ -1,13 +1,12 @@
 //! `pd-lite config manifest`: appends one region to a workdir that no server has open.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
+use crate::cli::REGION_PEERS_MAX;
 use crate::cli::flags::{Command, Flag, Group};
 use crate::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
-use crate::storage::fs::OsFs;
+use crate::storage::offline;
 use crate::storage::record::RegionState;
-use crate::storage::{Opened, StorageError, offline};
 
 /// A command line.
 #[derive(Clone, Debug)]
@@ -58,7 +57,6 @@ pub fn run(args: Args) -> Result<String, String> {
         return Err("--workdir is required".to_owned());
     }
     let region = region(&args)?;
-    refuse_overlap(&args, &region)?;
     offline::append_region(&args.workdir, &region, args.state).map_err(|error| error.to_string())?;
     Ok(format!("logged region {} to {}\n", region.id(), args.workdir.display()))
 }
@@ -71,12 +69,13 @@ fn region(args: &Args) -> Result<Region, String> {
         return Err("at least one --peer is required".to_owned());
     }
     let peers = args.peers.iter().map(|text| peer(text)).collect::<Result<Vec<_>, _>>()?;
+    let count = u64::try_from(peers.len()).map_err(|error| error.to_string())?;
+    if count > REGION_PEERS_MAX {
+        return Err(format!("{count} --peer are more than {REGION_PEERS_MAX}"));
+    }
     let start_key = key("start-key", &args.start_key)?;
     let end_key = key("end-key", &args.end_key)?;
-    let conf_version = match args.epoch_conf_version {
-        0 => u64::try_from(peers.len()).map_err(|error| error.to_string())?,
-        given => given,
-    };
+    let conf_version = if args.epoch_conf_version == 0 { count } else { args.epoch_conf_version };
     let epoch = Epoch { version: args.epoch_version, conf_version };
     let region = Region::new(RegionId(args.region_id), &start_key, &end_key, epoch, peers);
     if region.range().is_well_formed() { Ok(region) } else { Err("--start-key must be below --end-key".to_owned()) }
@@ -120,29 +119,9 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Refuses a live region that shares keys with another one: no server would start on it.
-fn refuse_overlap(args: &Args, region: &Region) -> Result<(), String> {
-    if args.state == RegionState::Tombstone {
-        return Ok(());
-    }
-    let snapshot = Opened::open(Arc::new(OsFs), &args.workdir)
-        .map(|mut opened| opened.take_snapshot())
-        .map_err(|error: StorageError| error.to_string())?;
-    let overlaps = |other: &&Arc<Region>| other.id() != region.id() && other.range().overlaps(&region.range());
-    match snapshot.regions.iter().find(overlaps) {
-        None => Ok(()),
-        Some(other) => Err(format!("region range overlap: region={} overlaps region={}", region.id(), other.id())),
-    }
-}
-
 #[cfg(test)]
 fn parse(words: &[&str]) -> Result<Args, String> {
-    use crate::cli::flags::Parsed;
-
-    match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-        Parsed::Run(args) => Ok(args),
-        Parsed::Print(text) => Err(text),
-    }
+    COMMAND.given(words)
 }
 
 /// The region of a command line that lacks nothing else.
@@ -290,6 +269,9 @@ fn a_peer_is_two_ids_other_than_0() {
         assert_eq!(parse_region(&["--peer", text]).unwrap_err(), format!("parsing --peer {text:?}: {reason}"));
     }
     assert!(parse_region(&["--peer", "18446744073709551616:1"]).is_err());
+    let many = vec!["--peer=1:2"; 4096];
+    assert_eq!(parse_region(&many).unwrap_err(), "4097 --peer are more than 4096");
+    assert_eq!(parse_region(&many[1..]).unwrap().peers().count(), 4096);
     assert!(parse(&["--peer", " "]).unwrap_err().starts_with("error: invalid value"));
     assert_eq!(region(&parse(&["--region-id", "5"]).unwrap()).unwrap_err(), "at least one --peer is required");
 }

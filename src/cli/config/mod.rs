@@ -15,7 +15,7 @@ mod stores;
 use std::fmt;
 use std::fmt::Write as _;
 
-use super::flags::{Command, Parsed};
+use super::flags::Command;
 use super::menu::{Entry, Menu, Misuse};
 use super::{Exit, Failure, Words, print};
 
@@ -52,13 +52,12 @@ pd takes --scope host or docker, and --field addr or workdir.
     misuse: Misuse::HelpText,
 };
 
-/// Parses the words, does the work, and prints what it returns.
+/// Runs a command whose `work` returns what to print, or the text of its failure.
 fn run<A: Default>(command: &Command<A>, work: fn(A) -> Result<String, String>, words: Words) -> Result<Exit, Failure> {
-    let text = match command.parse(words)? {
-        Parsed::Run(args) => work(args).map_err(|message| Failure::of(command.name, Exit::Runtime, message))?,
-        Parsed::Print(text) => text,
-    };
-    print(&text).map(|()| Exit::Clean)
+    command.run(words, |args| {
+        let text = work(args).map_err(|message| Failure::of(command.name, Exit::Runtime, message))?;
+        print(&text).map(|()| Exit::Clean)
+    })
 }
 
 /// A field of a line: `-` stands for an empty one, so that a line always has the same number of fields.

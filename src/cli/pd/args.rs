@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use log::LevelFilter;
 
 use crate::cli::flags::{Command, Flag, Group};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, REGION_PEERS_MAX};
 use crate::config::{RaftConfig, Scope};
 use crate::core::Limits;
 use crate::server::ServerOptions;
 use crate::service::RequestLimits;
 
 const THREADS_MAX: u64 = 64;
-/// A region at both of these limits is well below a batch, the largest unit that the storage writes.
+/// A region of this and [`REGION_PEERS_MAX`] is well below a batch, the largest unit that the storage writes.
 const KEY_BYTES_MAX: u64 = 128 << 10;
-const PEERS_MAX: u64 = 4096;
 /// The transport's own limit in the reference.
 const REQUEST_BYTES_MAX: u64 = 4 << 20;
 const LEVELS: [(&str, LevelFilter); 5] = [
@@ -130,12 +129,7 @@ pub const COMMAND: Command<Args> = Command {
 
 #[cfg(test)]
 fn parse(words: &[&str]) -> Result<Args, String> {
-    use crate::cli::flags::Parsed;
-
-    match COMMAND.parse(words.iter().map(Into::into).collect()).map_err(|failure| failure.line())? {
-        Parsed::Run(args) => Ok(args),
-        Parsed::Print(text) => Err(text),
-    }
+    COMMAND.given(words)
 }
 
 #[cfg(test)]
@@ -291,7 +285,7 @@ const MAX_PEERS: Flag<Args> = Flag {
     value: "N",
     help: "most peers of a region",
     default: |args| args.limits.peers_max.to_string(),
-    set: |args, value| value.number(1..=PEERS_MAX).map(|peers| args.limits.peers_max = peers),
+    set: |args, value| value.number(1..=REGION_PEERS_MAX).map(|peers| args.limits.peers_max = peers),
 };
 
 #[test]
@@ -309,7 +303,7 @@ fn a_region_at_both_limits_fits_into_a_batch() {
 
     let key = vec![0xff; usize::try_from(KEY_BYTES_MAX).unwrap()];
     let peer = Peer { store_id: StoreId(u64::MAX), peer_id: PeerId(u64::MAX) };
-    let peers = std::iter::repeat_n(peer, usize::try_from(PEERS_MAX).unwrap());
+    let peers = std::iter::repeat_n(peer, usize::try_from(REGION_PEERS_MAX).unwrap());
     let epoch = Epoch { version: u64::MAX, conf_version: u64::MAX };
     let mut record = Vec::new();
     record::push_put(&mut record, &Region::new(RegionId(u64::MAX), &key, &key, epoch, peers), RegionState::Plain, true);

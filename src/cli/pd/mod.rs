@@ -15,11 +15,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use self::args::{COMMAND, Settings};
+use self::args::{Args, COMMAND, Settings};
 use self::signals::StopSignals;
-use super::flags::Parsed;
-use super::{Exit, Failure, Words, print};
-use crate::core::{Allocators, Cluster, Limits, Region};
+use super::{Exit, Failure, Words, write_to_stdout};
+use crate::core::{Allocators, Cluster, Limits};
 use crate::server::{BindError, Server};
 use crate::service::Pd;
 use crate::storage::fs::OsFs;
@@ -38,10 +37,10 @@ const FATAL_LIMIT: Duration = Duration::from_millis(700);
 ///
 /// Any exit code but 0.
 pub fn run(words: Words) -> Result<Exit, Failure> {
-    let args = match COMMAND.parse(words)? {
-        Parsed::Run(args) => args,
-        Parsed::Print(text) => return print(&text).map(|()| Exit::Clean),
-    };
+    COMMAND.run(words, serve)
+}
+
+fn serve(args: Args) -> Result<Exit, Failure> {
     let signals = StopSignals::install()
         .map_err(|error| Failure::new(Exit::Runtime, format!("cannot handle signals: {error}")))?;
     env_logger::Builder::new().filter_level(args.log_level).init();
@@ -60,7 +59,7 @@ pub fn run(words: Words) -> Result<Exit, Failure> {
             log::info!("{}: refusing new calls and stopping", signal.unwrap_or("a signal"));
             running.stop().map(|()| Exit::Clean)
         }
-        recv(fatal) -> error => Err(running.give_up(error.ok())),
+        recv(fatal) -> error => Err(give_up(&running.stop_server(FATAL_GRACE), error.ok())),
     }
 }
 
@@ -100,7 +99,8 @@ impl Running {
             timestamps: snapshot.issued.timestamps.max(settings.issued_min.timestamps),
         };
         let mut start_lines = restored_lines(snapshot.regions.len(), issued, workdir);
-        let cluster = restore(snapshot.regions, workdir)?;
+        // Reference: an overlap ends the start.
+        let cluster = Cluster::restore(snapshot.regions).map_err(|overlap| opened.overlap(overlap))?;
         let state =
             Arc::new(State { cluster: Mutex::new(cluster), allocators: Mutex::new(Allocators::durable(issued)) });
         let pd = Arc::new(Pd::durable(Arc::clone(&state), settings.limits));
@@ -112,37 +112,33 @@ impl Running {
     }
 
     /// Stops in order: no new calls, the end of those under way, the exact allocator values on disk.
-    fn stop(mut self) -> Result<(), Failure> {
-        if !self.server.stop(STOP_GRACE) {
-            log::warn!("calls that were still under way after {STOP_GRACE:?} are cancelled");
+    fn stop(self) -> Result<(), Failure> {
+        let fatal = self.fatal.clone();
+        let pd = Arc::clone(&self.pd);
+        let stopped = self.stop_server(STOP_GRACE);
+        crossbeam_channel::select! {
+            recv(stopped) -> in_time => if in_time == Ok(false) {
+                log::warn!("calls that were still under way after {STOP_GRACE:?} are cancelled");
+            },
+            recv(fatal) -> error => return Err(give_up(&stopped, error.ok())),
         }
-        Ok(self.pd.stop()?)
+        Ok(pd.stop()?)
     }
 
-    /// Ends after a fatal error, and says what it was. Callers get the answers that are waiting, but nothing here may wait for
-    /// long: not for the server, whose calls may hang, and not for the disk.
-    fn give_up(self, error: Option<StorageError>) -> Failure {
+    /// Stops the server on a thread of its own, because its calls may hang. The channel tells whether all of them ended.
+    fn stop_server(self, grace: Duration) -> Receiver<bool> {
         let mut server = self.server;
-        let (stopped_sender, stopped) = crossbeam_channel::bounded::<()>(0);
-        thread::spawn(move || {
-            server.stop(FATAL_GRACE);
-            drop(stopped_sender);
-        });
-        let _ = stopped.recv_timeout(FATAL_LIMIT);
-        error.map_or_else(|| Failure::new(Exit::Runtime, "the persistence thread has ended"), Failure::from)
+        let (sender, stopped) = crossbeam_channel::bounded(1);
+        thread::spawn(move || sender.send(server.stop(grace)));
+        stopped
     }
 }
 
-/// Builds the catalog. Overlapping regions in a workdir are damage, as in the reference.
-fn restore(regions: Vec<Arc<Region>>, workdir: &Path) -> Result<Cluster, Failure> {
-    Cluster::restore(regions).map_err(|overlap| {
-        let message = format!(
-            "workdir {workdir:?} is damaged: region {} overlaps region {}; see \"pd-lite ctl workdir check\" and \
-             \"pd-lite ctl workdir rebuild\"",
-            overlap.region, overlap.with
-        );
-        Failure::new(Exit::Damaged, message)
-    })
+/// Says what a fatal error was, once the server has `stopped`. Callers get the answers that are waiting, but nothing here may
+/// wait for long: neither for calls that hang nor for the disk.
+fn give_up(stopped: &Receiver<bool>, error: Option<StorageError>) -> Failure {
+    let _ = stopped.recv_timeout(FATAL_LIMIT);
+    error.map_or_else(|| Failure::new(Exit::Runtime, "the persistence thread has ended"), Failure::from)
 }
 
 /// The start lines about the workdir, in the reference's words. A counter at the end of the 64 bits has no next value.
@@ -161,8 +157,8 @@ fn listening_line(server: &Server) -> String {
 
 /// Prints the start lines. A stdout that is closed or full is no reason not to serve.
 fn announce(lines: &str) {
-    if let Err(failure) = print(lines) {
-        log::warn!("{}", failure.line());
+    if let Err(error) = write_to_stdout(lines) {
+        log::warn!("cannot write to stdout: {error}");
     }
 }
 
@@ -179,7 +175,6 @@ impl From<BindError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Epoch, RegionId};
 
     #[test]
     fn the_start_lines_are_the_reference_s() {
@@ -187,13 +182,5 @@ mod tests {
         assert_eq!(lines, "PD restored 2 region(s) from manifest: /w d\nPD allocator starts: id=11 ts=1\n");
         let lines = restored_lines(0, Limits { ids: u64::MAX, timestamps: u64::MAX - 1 }, Path::new("w"));
         assert!(lines.ends_with("PD allocator starts: id=exhausted ts=18446744073709551615\n"), "{lines}");
-    }
-
-    #[test]
-    fn overlapping_regions_are_damage_that_names_the_way_out() {
-        let region = |id, start: &[u8]| Arc::new(Region::new(RegionId(id), start, b"", Epoch::default(), []));
-        let failure = restore(vec![region(1, b"a"), region(2, b"b")], Path::new("w")).err().unwrap();
-        assert_eq!(failure.exit, Exit::Damaged);
-        assert!(failure.line().contains("pd-lite ctl workdir"), "{}", failure.line());
     }
 }

@@ -1,0 +1,91 @@
+//! Calls that gRPC answers before the service sees them, and how the service's own answers arrive.
+
+use std::io::Read;
+
+use grpcio::{Marshaller, MessageReader, Method, MethodType, RpcStatusCode};
+use pd_lite::proto::{pd, pd_methods as methods};
+
+use super::{call, code, connect, serve};
+
+/// A unary method whose messages are bytes.
+const fn raw(name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
+    #[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
+    fn serialize(bytes: &Vec<u8>, out: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
+        *out = grpcio::GrpcSlice::from(bytes.clone());
+        Ok(())
+    }
+    fn deserialize(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).expect("the bytes are in memory");
+        Ok(bytes)
+    }
+    let marshaller = Marshaller { ser: serialize, de: deserialize };
+    Method {
+        ty: MethodType::Unary,
+        name,
+        req_mar: marshaller,
+        resp_mar: Marshaller { ser: serialize, de: deserialize },
+    }
+}
+
+#[test]
+fn a_request_above_the_limit_is_resource_exhausted_and_one_at_the_limit_is_served() {
+    let server = serve();
+    let channel = connect(server.addr());
+    // Tag and length of a bytes field take 4 bytes at this size.
+    let request = |len: usize| pd::GetRegionByKeyRequest { key: vec![b'k'; len - 4], ..Default::default() };
+    assert!(call(&channel, &methods::GET_REGION_BY_KEY, &request(65_536)).unwrap().not_found);
+    assert_eq!(code(call(&channel, &methods::GET_REGION_BY_KEY, &request(65_537))), RpcStatusCode::RESOURCE_EXHAUSTED);
+    assert_eq!(code(call(&channel, &methods::GET_REGION_BY_KEY, &request(8 << 20))), RpcStatusCode::RESOURCE_EXHAUSTED);
+    assert!(
+        call(&channel, &methods::GET_REGION_BY_KEY, &request(100)).unwrap().not_found,
+        "the connection still works"
+    );
+}
+
+#[test]
+fn a_body_that_is_not_protobuf_is_internal() {
+    let server = serve();
+    let channel = connect(server.addr());
+    let deeply_nested_groups = [0x1b; 60_000];
+    for body in [&b"\xff\xff\xff\xff"[..], b"\x08", b"\x0a\x7f", &deeply_nested_groups] {
+        let start = &body[..body.len().min(4)];
+        assert_eq!(code(call(&channel, &raw("/pb.PD/Tso"), &body.to_vec())), RpcStatusCode::INTERNAL, "{start:x?}");
+    }
+    assert_eq!(call(&channel, &methods::TSO, &pd::TsoRequest::new()).unwrap().timestamp, 1);
+}
+
+#[test]
+fn an_unknown_method_or_service_is_unimplemented() {
+    let server = serve();
+    let channel = connect(server.addr());
+    for name in ["/pb.PD/Nothing", "/pb.PD/tso", "/pb.Other/Tso", "/grpc.health.v1.Health/Check", "/", "/pb.PD/Tso/"] {
+        assert_eq!(code(call(&channel, &raw(name), &Vec::new())), RpcStatusCode::UNIMPLEMENTED, "{name}");
+    }
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    let server = serve();
+    let channel = connect(server.addr());
+    // Field 1 = 3 (the count), field 9 = "ab", field 100 = 5 (fixed32).
+    let body = b"\x08\x03\x4a\x02ab\xa5\x06\x05\0\0\0".to_vec();
+    let answer = call(&channel, &raw("/pb.PD/Tso"), &body).unwrap();
+    assert_eq!(answer, b"\x08\x01\x10\x03", "timestamp 1, count 3");
+}
+
+#[test]
+fn a_refusal_arrives_with_its_message_and_keys_of_any_bytes() {
+    let server = serve();
+    let channel = connect(server.addr());
+    let heartbeat = |id, start: &[u8], end: &[u8]| pd::RegionHeartbeatRequest {
+        region: Some(pd::RegionMeta { id, start_key: start.into(), end_key: end.into(), ..Default::default() }).into(),
+        ..Default::default()
+    };
+    let long = [b'k'; 4096];
+    assert!(call(&channel, &methods::REGION_HEARTBEAT, &heartbeat(1, &long, b"\xff\0")).unwrap().accepted);
+    let refused = call(&channel, &methods::REGION_HEARTBEAT, &heartbeat(2, b"l", b"")).unwrap_err();
+    assert_eq!(refused.code(), RpcStatusCode::FAILED_PRECONDITION);
+    let cut = "k".repeat(32);
+    assert_eq!(refused.message(), format!("region 2 [l,-) overlaps region 1 [{cut}...(4096 bytes),hex:ff00)"));
+}
