@@ -11,6 +11,7 @@ mod memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -63,7 +64,7 @@ fn run() -> Result<()> {
             // Cargo adds this one to every bench.
             Long("bench") => {}
             Long("dir") => parent = arguments.value()?.into(),
-            Long("regions") => regions = arguments.value()?.parse()?,
+            Long("regions") => regions = arguments.value()?.parse::<NonZeroU64>()?.get(),
             Value(name) => {
                 let known = SECTIONS.into_iter().find(|(section, _)| name == *section);
                 sections.push(known.ok_or_else(|| format!("no section {name:?}"))?);

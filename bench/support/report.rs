@@ -13,19 +13,10 @@ pub struct Report {
 impl Report {
     /// Adds a figure with a target. `measured` and `compared_with` say in words and numbers what the figure came from.
     pub fn add(&mut self, what: &str, measured: String, compared_with: String, figure: &Median, target: Target) {
-        self.lines.push([
-            what.into(),
-            measured,
-            compared_with,
-            figure.to_string(),
-            target.to_string(),
-            target.verdict(figure).into(),
-        ]);
-    }
-
-    /// Adds a line that explains others and has no target of its own.
-    pub fn note(&mut self, what: &str, measured: String, compared_with: String, figure: &str) {
-        self.lines.push([what.into(), measured, compared_with, figure.into(), "-".into(), "-".into()]);
+        let verdict = target.verdict(figure);
+        // The table comes at the end, and some figures take minutes.
+        eprintln!("  {what}: {figure}, {verdict}");
+        self.lines.push([what.into(), measured, compared_with, figure.to_string(), target.to_string(), verdict.into()]);
     }
 
     /// Prints the table to standard output.
