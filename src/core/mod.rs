@@ -4,11 +4,14 @@
 
 pub mod allocator;
 pub mod cluster;
+mod counter;
 mod id_set;
 mod key_index;
 pub mod region;
 pub mod scheduler;
 mod store_sets;
+#[cfg(test)]
+mod tests;
 pub mod uvarint;
 
 pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};

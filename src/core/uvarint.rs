@@ -15,6 +15,10 @@ pub fn push(out: &mut Vec<u8>, mut value: u64) {
 /// Takes one value off the front of `input`. `None`, with `input` left as it was, when the bytes end within the value or
 /// the value has more than 64 bits.
 pub fn take(input: &mut &[u8]) -> Option<u64> {
+    if let [byte @ ..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Some(u64::from(*byte));
+    }
     let mut value = 0_u64;
     for (at, &byte) in input.iter().enumerate().take(LEN_MAX) {
         let bits = u64::from(byte & 0x7f);

@@ -68,7 +68,7 @@ impl Dir {
         }
     }
 
-    /// Removes a file that nothing names any more. One that stays is no harm: the next start removes it.
+    /// Removes a file that nothing names any more. One that stays is no harm: nothing reads it.
     pub(super) fn discard(&self, path: &Path) {
         if let Err(error) = self.fs.remove(path) {
             log::warn!("cannot remove {}, which is not needed any more: {error}", path.display());

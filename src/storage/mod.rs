@@ -19,6 +19,8 @@ mod start;
 pub mod state;
 mod tail;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 pub(crate) mod tests;
 pub mod writer;
 

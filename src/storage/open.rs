@@ -29,12 +29,7 @@ impl Opened {
     ///
     /// Any [`StorageError`] but `ChangedUnderUs`.
     pub fn open(fs: Arc<dyn Fs>, workdir: &Path) -> Result<Self, StorageError> {
-        fs.create_dir_all(workdir).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                StorageError::NotOurs { workdir: workdir.to_owned(), reason: "it is not a directory".into() }
-            }
-            _ => StorageError::io("create the directory", workdir, source),
-        })?;
+        create_workdir(&*fs, workdir)?;
         let lock = lock(&*fs, workdir)?;
         let contents = inspect(&*fs, workdir)?;
         for warning in contents.warnings() {
@@ -68,6 +63,27 @@ pub(super) fn overlap_error(manifest: &Path, overlap: Overlap) -> StorageError {
     StorageError::damaged(manifest, 0, format!("regions {} and {} overlap", overlap.with, overlap.region))
 }
 
+/// Creates the directory with its parents when it is missing.
+pub(super) fn create_workdir(fs: &dyn Fs, workdir: &Path) -> Result<(), StorageError> {
+    fs.create_dir_all(workdir).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            StorageError::NotOurs { workdir: workdir.to_owned(), reason: "it is not a directory".into() }
+        }
+        _ => StorageError::io("create the directory", workdir, source),
+    })
+}
+
+/// Refuses what is no directory that exists.
+pub(super) fn require_workdir(fs: &dyn Fs, workdir: &Path) -> Result<(), StorageError> {
+    let reason = match fs.list(workdir) {
+        Ok(_) => return Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => "it does not exist",
+        Err(source) if source.kind() == io::ErrorKind::NotADirectory => "it is not a directory",
+        Err(source) => return Err(StorageError::io("list", workdir, source)),
+    };
+    Err(StorageError::NotOurs { workdir: workdir.to_owned(), reason: reason.into() })
+}
+
 /// Takes the lock and leaves this process's id in its file.
 pub(super) fn lock(fs: &dyn Fs, workdir: &Path) -> Result<Box<dyn File>, StorageError> {
     let path = workdir.join(LOCK);
@@ -80,6 +96,14 @@ pub(super) fn lock(fs: &dyn Fs, workdir: &Path) -> Result<Box<dyn File>, Storage
         .and_then(|()| file.write_all_at(line.as_bytes(), 0))
         .map_err(|source| StorageError::io("write", &path, source))?;
     Ok(file)
+}
+
+/// As [`lock`], for a look that writes nothing: a workdir without a lock file is not in use, and gets none.
+pub(super) fn lock_to_read(fs: &dyn Fs, workdir: &Path) -> Result<Option<Box<dyn File>>, StorageError> {
+    match fs.open(&workdir.join(LOCK)) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        _ => lock(fs, workdir).map(Some),
+    }
 }
 
 /// The first line of a lock file.
@@ -165,7 +189,7 @@ pub(super) fn read_manifest(
 }
 
 /// Beside a manifest of ours the state file is always there, in one of two exact forms, and never behind a commit.
-fn check_state_beside_ours(
+pub(super) fn check_state_beside_ours(
     path: &Path,
     state: Option<&(Checkpoint, Vec<u8>)>,
     issued: Limits,
@@ -191,16 +215,20 @@ fn check_state_beside_ours(
 fn check_unfinished_creation(fs: &dyn Fs, workdir: &Path) -> Result<(), StorageError> {
     let names = fs.list(workdir).map_err(|source| StorageError::io("list", workdir, source))?;
     for name in names.iter().filter_map(|name| name.to_str()).filter(|name| manifest_number(name).is_some()) {
-        let path = workdir.join(name);
-        let file = fs.open(&path).map_err(|source| StorageError::io("open", &path, source))?;
-        let mut head = [0; OPENING_LEN + 1];
-        let read = file.read_full_at(&mut head, 0).map_err(|source| StorageError::io("read", &path, source))?;
-        if decode::opening(&head[..read]).is_none() && !decode::is_piece_of_an_opening(&head[..read]) {
+        if !is_without_changes(fs, &workdir.join(name))? {
             let reason = format!("it is missing, but {name} holds changes");
             return Err(StorageError::damaged(&workdir.join(CURRENT), 0, reason));
         }
     }
     Ok(())
+}
+
+/// Tells whether a manifest is empty, or holds an opening record alone or a piece of one.
+pub(super) fn is_without_changes(fs: &dyn Fs, manifest: &Path) -> Result<bool, StorageError> {
+    let mut head = [0; OPENING_LEN + 1];
+    let read = fs.open(manifest).and_then(|file| file.read_full_at(&mut head, 0));
+    let head = &head[..read.map_err(|source| StorageError::io("read", manifest, source))?];
+    Ok(decode::opening(head).is_some() || decode::is_piece_of_an_opening(head))
 }
 
 /// The checkpoint and the bytes that it was read from.
@@ -255,3 +283,6 @@ fn read_small(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, StorageError>
 fn len(count: usize) -> u64 {
     u64::try_from(count).expect("a constant of this program fits 64 bits")
 }
+
+#[cfg(test)]
+mod tests;

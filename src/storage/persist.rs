@@ -36,12 +36,10 @@ const REWRITE_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Work {
     pub(super) dir: Dir,
     /// Held until the thread ends.
-    pub(super) lock: Box<dyn File>,
+    pub(super) _lock: Box<dyn File>,
     pub(super) state: Arc<State>,
     pub(super) manifest: Manifest,
     pub(super) checkpoint: CheckpointFile,
-    /// Bytes of the records that make up the catalog.
-    pub(super) live: u64,
 }
 
 /// The thread's state.
@@ -55,6 +53,8 @@ pub(super) struct Persistence {
     /// Off the queue, not in a batch yet, in queue order; at most [`HOLD_EDITS_MAX`].
     pending: VecDeque<Request>,
     batch: Batch,
+    /// Bytes of the records that make up the catalog.
+    live: u64,
     rewrite: Option<Rewrite>,
     began: Instant,
     checkpoint_not_before: Duration,
@@ -73,6 +73,7 @@ impl Persistence {
             closed: false,
             pending: VecDeque::with_capacity(HOLD_EDITS_MAX),
             batch: Batch::default(),
+            live: 0,
             rewrite: None,
             began: Instant::now(),
             checkpoint_not_before: Duration::ZERO,
@@ -87,6 +88,7 @@ impl Persistence {
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(&mut self) -> Result<(), StorageError> {
+        self.count_live()?;
         loop {
             let wait = self.refill()?;
             let worked = self.collect();
@@ -99,6 +101,18 @@ impl Persistence {
                 self.wait(wait);
             }
         }
+    }
+
+    /// Counts the catalog's bytes; here and not before the start, because a million regions take a moment.
+    fn count_live(&mut self) -> Result<(), StorageError> {
+        let mut from = Some(RegionId(0));
+        while let Some(id) = from {
+            self.refill()?;
+            let (len, rest) = rewrite::live_len(&self.work.state.cluster, id);
+            self.live += len;
+            from = rest;
+        }
+        Ok(())
     }
 
     /// Waits for an edit, a poke, the end of the queue, or `time` (`None`: for ever).
@@ -135,7 +149,7 @@ impl Persistence {
                 }
             }
             Err(WriteError::NoSpace(error)) => {
-                log::debug!("{error:?}");
+                log::debug!("{error}");
                 self.note_space(false);
                 self.checkpoint_not_before = now + CHECKPOINT_RETRY;
                 let given_up = hold(&self.work.state.allocators).give_up_parked();
@@ -211,12 +225,12 @@ impl Persistence {
         match self.append(issued) {
             Ok(()) => {
                 self.note_space(true);
-                self.work.live = self.work.live + self.batch.live_added - self.batch.live_removed;
+                self.live = self.live + self.batch.live_added - self.batch.live_removed;
                 self.settle(Ok(()));
                 self.follow(issued)?;
             }
             Err(WriteError::NoSpace(error)) => {
-                log::debug!("{error:?}");
+                log::debug!("{error}");
                 self.note_space(false);
                 self.settle(Err(EditError::NoSpace));
             }
@@ -266,33 +280,12 @@ impl Persistence {
         }
     }
 
-    /// Begins a rewrite that is due, or takes the next step of the one under way. Returns whether there was one.
+    /// Takes the next step of a rewrite, if one is under way or due. Returns whether it did.
     fn advance_rewrite(&mut self) -> Result<bool, StorageError> {
-        let issued = self.given_out();
-        let step = match self.rewrite.take() {
-            None if rewrite::is_due(self.work.manifest.end(), self.work.live)
-                && self.began.elapsed() >= self.rewrite_not_before =>
-            {
-                Rewrite::begin(&self.work.dir, self.work.manifest.name()).map(|rewrite| self.rewrite = Some(rewrite))
-            }
-            None => return Ok(false),
-            Some(rewrite) if rewrite.is_complete() => {
-                rewrite.finish(&self.work.dir).map(|manifest| self.switch_to(manifest)).map_err(|(error, rewrite)| {
-                    self.rewrite = Some(rewrite);
-                    error
-                })
-            }
-            Some(mut rewrite) => {
-                let copied = rewrite.copy_slice(&self.work.state.cluster, issued);
-                let synced = copied.and_then(|()| rewrite.sync().map_err(WriteError::Final));
-                self.rewrite = Some(rewrite);
-                synced
-            }
-        };
-        match step {
-            Ok(()) => Ok(true),
+        match self.rewrite_step() {
+            Ok(stepped) => Ok(stepped),
             Err(WriteError::NoSpace(error)) => {
-                log::warn!("no space to rewrite the manifest, going on with the old one: {error:?}");
+                log::warn!("no space to rewrite the manifest, going on with the old one: {error}");
                 self.give_rewrite_up();
                 Ok(false)
             }
@@ -300,24 +293,47 @@ impl Persistence {
         }
     }
 
+    fn rewrite_step(&mut self) -> Result<bool, WriteError> {
+        let issued = self.given_out();
+        let Work { dir, state, manifest, .. } = &mut self.work;
+        match &mut self.rewrite {
+            None => {
+                let is_due =
+                    rewrite::is_due(manifest.end(), self.live) && self.began.elapsed() >= self.rewrite_not_before;
+                if is_due {
+                    self.rewrite = Some(Rewrite::begin(dir, manifest.name())?);
+                }
+                return Ok(is_due);
+            }
+            Some(rewrite) if !rewrite.is_complete() => {
+                rewrite.copy_slice(&state.cluster, issued)?;
+                rewrite.sync().map_err(WriteError::Final)?;
+            }
+            Some(rewrite) => {
+                rewrite.make_current(dir)?;
+                if let Some(rewrite) = self.rewrite.take() {
+                    self.switch_to(rewrite.into_manifest());
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Goes on with the new manifest, which `CURRENT` names now. The state file's mark still names the old one until the next
     /// refill, and counts for nothing.
     fn switch_to(&mut self, manifest: Manifest) {
         let old = std::mem::replace(&mut self.work.manifest, manifest);
-        log::info!(
-            "rewrote {} ({} bytes) as {} ({} bytes)",
-            old.name(),
-            old.end(),
-            self.work.manifest.name(),
-            self.work.manifest.end()
-        );
+        let new = &self.work.manifest;
+        log::info!("rewrote {} ({} bytes) as {} ({} bytes)", old.name(), old.end(), new.name(), new.end());
         self.work.dir.discard(old.path());
     }
 
     /// Returns whether there was a rewrite to give up.
     fn give_rewrite_up(&mut self) -> bool {
         self.rewrite_not_before = self.began.elapsed() + REWRITE_RETRY;
-        self.rewrite.take().map(|rewrite| rewrite.abandon(&self.work.dir)).is_some()
+        let Some(rewrite) = self.rewrite.take() else { return false };
+        rewrite.abandon(&self.work.dir);
+        true
     }
 
     /// The clean end: every edit is answered.

@@ -88,7 +88,7 @@ impl Source<'_> {
 
     fn torn_warning(&self, end: u64) -> String {
         format!(
-            "{}: the last {} bytes are what a crash left of a change that was never acknowledged; they are dropped",
+            "{}: the last {} bytes are what a crash left of an unfinished change; they are dropped",
             self.path.display(),
             self.file_len - end
         )
@@ -299,3 +299,8 @@ impl Catalog {
         regions
     }
 }
+
+#[cfg(test)]
+mod tests_ours;
+#[cfg(test)]
+mod tests_reference;

@@ -3,7 +3,7 @@
 //! Order makes the copy right: one thread writes slices and batches, a slice holds what the catalog holds at that moment,
 //! and every batch that is applied later is appended behind it. The last record of an id wins, so neither does a removed
 //! region come back nor an old copy cover a newer record. Nothing of the new file counts until `CURRENT` names it, which
-//! [`Rewrite::finish`] does once all of it is synced.
+//! [`Rewrite::make_current`] does once all of it is synced.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,17 +31,11 @@ pub(super) fn record_len(region: &Region, scratch: &mut Vec<u8>) -> u64 {
     u64::try_from(scratch.len()).expect("a slice is shorter than 2^64 bytes")
 }
 
-/// The bytes of the records that store every region of `cluster`.
-pub(super) fn live_len(cluster: &Mutex<Cluster>) -> u64 {
+/// The bytes of the records that store the slice of `cluster` from `from` on, and where the next slice begins.
+pub(super) fn live_len(cluster: &Mutex<Cluster>, from: RegionId) -> (u64, Option<RegionId>) {
+    let (slice, rest) = slice_from(cluster, from);
     let mut scratch = Vec::new();
-    let mut live = 0;
-    let mut from = Some(RegionId(0));
-    while let Some(id) = from {
-        let (slice, rest) = slice_from(cluster, id);
-        live += slice.iter().map(|region| record_len(region, &mut scratch)).sum::<u64>();
-        from = rest;
-    }
-    live
+    (slice.iter().map(|region| record_len(region, &mut scratch)).sum(), rest)
 }
 
 /// A new manifest that is being filled.
@@ -91,17 +85,15 @@ impl Rewrite {
         &self.manifest
     }
 
-    /// Makes the new manifest the current one. The old one is still there.
-    pub(super) fn finish(mut self, dir: &Dir) -> Result<Manifest, (WriteError, Self)> {
-        let switched = self
-            .manifest
-            .sync()
-            .map_err(WriteError::Final)
-            .and_then(|()| dir.replace(CURRENT, self.manifest.name().as_bytes()));
-        match switched {
-            Ok(()) => Ok(self.manifest),
-            Err(error) => Err((error, self)),
-        }
+    /// Makes the new manifest, which is complete, the current one. The old one is still there.
+    pub(super) fn make_current(&mut self, dir: &Dir) -> Result<(), WriteError> {
+        self.manifest.sync().map_err(WriteError::Final)?;
+        dir.replace(CURRENT, self.manifest.name().as_bytes())
+    }
+
+    /// The new manifest, to be appended to from now on.
+    pub(super) fn into_manifest(self) -> Manifest {
+        self.manifest
     }
 
     /// Gives the new manifest up.

@@ -15,7 +15,7 @@ use super::manifest::Manifest;
 use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
 use super::record::OPENING_LEN;
-use super::rewrite::{self, Rewrite};
+use super::rewrite::Rewrite;
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError};
 use super::{decode, fs};
@@ -51,8 +51,7 @@ impl Opened {
                 convert(&dir, &name, checkpoint, &state.cluster)?
             }
         };
-        let live = rewrite::live_len(&state.cluster);
-        Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint, live }, fatal)
+        Writer::spawn(Work { dir, _lock: self.lock, state, manifest, checkpoint }, fatal)
     }
 }
 
@@ -80,13 +79,13 @@ fn convert(
     rewrite.sync()?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;
-    let manifest = rewrite.finish(dir).map_err(|(error, _)| StorageError::from(error))?;
+    rewrite.make_current(dir)?;
     dir.discard(&dir.path.join(name));
-    Ok((manifest, checkpoint))
+    Ok((rewrite.into_manifest(), checkpoint))
 }
 
 /// Copies a manifest with a torn tail, whole or not at all, to a name of its own.
-fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
+pub(super) fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
     let kept = broken_name(name, &dir.names()?);
     let (from, to) = (dir.path.join(name), dir.path.join(&kept));
     let temporary = fs::temporary(&dir.path, &kept);
@@ -114,7 +113,7 @@ fn copy(dir: &Dir, from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// `NAME.broken`, or the first of `NAME.broken.1`, `NAME.broken.2`, … that is free.
-fn broken_name(name: &str, taken: &[String]) -> String {
+pub(super) fn broken_name(name: &str, taken: &[String]) -> String {
     let numbered = (1_u64..).map(|number| format!("{name}.broken.{number}"));
     let mut names = std::iter::once(format!("{name}.broken")).chain(numbered);
     names.find(|name| !taken.contains(name)).expect("a directory has fewer than 2^64 names")

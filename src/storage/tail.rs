@@ -78,12 +78,14 @@ fn evidence_at(tail: &[u8], at: usize, known: Committed) -> Option<String> {
         if is_valid && commit.number >= known.next_batch {
             return Some(format!("batch {} is not whole, but a later one is", known.next_batch));
         }
-        // A damaged commit with bytes behind it: the next batch was begun, so this one was durable.
-        let is_next = commit.number == known.next_batch && commit.start == known.end;
-        let is_in_place = relative_start.is_some_and(|start| {
-            u64::try_from(at.abs_diff(start)).is_ok_and(|len| start <= at && len == commit.batch_len)
-        });
-        if bytes.len() > COMMIT_LEN && (is_next || is_in_place) {
+        // The commit of that batch, or with one damaged field what was it. With bytes behind it the next batch was begun,
+        // so this one was durable.
+        let signs = [
+            commit.number == known.next_batch,
+            commit.start == known.end,
+            usize::try_from(commit.batch_len).is_ok_and(|len| len == at),
+        ];
+        if bytes.len() > COMMIT_LEN && signs.into_iter().filter(|&sign| sign).count() >= 2 {
             return Some(format!("batch {} is not whole, but a later one was begun", known.next_batch));
         }
     }
@@ -103,12 +105,12 @@ fn evidence_at(tail: &[u8], at: usize, known: Committed) -> Option<String> {
 /// It appends one record at a time and syncs nothing, so what a crash leaves is the front part of one record, and zeros where
 /// the file grew but its content did not come to the disk. The inner `Err` says why it is not that.
 pub(super) fn judge_reference(file: &dyn File, file_len: u64, offset: u64) -> io::Result<Result<(), String>> {
+    let mut scan = Scan::new(file, file_len, offset);
+    let left = scan.left();
     let Shape { solid, holds_more_records } = shape(file, file_len, offset)?;
     if holds_more_records {
         return Ok(Err("bytes that are no record, with more records behind them".into()));
     }
-    let mut scan = Scan::new(file, file_len, offset);
-    let left = scan.left();
     let head = scan.peek(HEADER_LEN)?;
     let (Some(payload_len), false) = (payload_len(head), solid == 0) else {
         return Ok(Ok(()));
@@ -120,7 +122,7 @@ pub(super) fn judge_reference(file: &dyn File, file_len: u64, offset: u64) -> io
     let is_region = head.get(HEADER_LEN - 1) == Some(&TYPE_REGION);
     let available = match usize::try_from(left) {
         Ok(left) if left <= RECORD_LEN_MAX => scan.peek(left)?,
-        _ => return Ok(Err(format!("a record longer than {RECORD_LEN_MAX} bytes"))),
+        _ => return Ok(Err(format!("a record of more than {RECORD_LEN_MAX} bytes"))),
     };
     if is_region && matches!(decode::region(&available[HEADER_LEN..]), Ok((_, Ending::Plain))) {
         return Ok(Err("the last record is whole, but its length is wrong".into()));
@@ -136,11 +138,13 @@ struct Shape {
     holds_more_records: bool,
 }
 
+/// Stops early at more records, and where so much is left that it is no torn record unless all of it is zero.
 fn shape(file: &dyn File, file_len: u64, offset: u64) -> io::Result<Shape> {
     const STEP_LEN: usize = 1 << 16;
     let mut shape = Shape { solid: 0, holds_more_records: false };
     let mut scan = Scan::new(file, file_len, offset);
-    while scan.left() > 0 {
+    let is_long = usize::try_from(scan.left()).map_or(true, |left| left > RECORD_LEN_MAX);
+    while scan.left() > 0 && !shape.holds_more_records && !(is_long && shape.solid > 0) {
         let done = scan.offset() - offset;
         // The windows overlap by one byte less than the magic has, so that none is missed between two of them.
         let window = scan.peek(STEP_LEN + MAGIC.len() - 1)?;

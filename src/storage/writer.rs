@@ -72,7 +72,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            log::error!("the persistence thread ended by an error: {error:?}");
+            log::error!("the persistence thread ended by an error: {error}");
         }
     }
 }

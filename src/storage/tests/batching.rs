@@ -8,7 +8,7 @@ use super::super::fs::OsFs;
 use super::super::writer::QUEUE_MAX;
 use super::super::{Edit, EditError, EditOutcome};
 use super::faults::{Fate, FaultFs, Op};
-use super::support::{Answer, delete, narrow, read, region, run, wait};
+use super::support::{Answer, copy, delete, narrow, read, region, run, wait};
 use crate::core::{Cluster, Kind, Limits, RegionId, Verdict};
 
 #[test]
@@ -125,12 +125,9 @@ fn ten_thousand_edits_are_answered_and_stored_as_one_after_the_other() {
     let regions = running.regions();
     assert!(serial.regions_from(RegionId(0)).eq(&regions));
     // Killed: nothing is written at the end.
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    let (restored, issued) = read(OsFs, copy.path()).unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir.path(), killed.path());
+    let (restored, issued) = read(OsFs, killed.path()).unwrap();
     assert_eq!(restored, regions);
     assert!(issued.timestamps >= first + 99);
     running.writer.stop().unwrap();

@@ -39,11 +39,9 @@ fn after_a_failed_sync_its_batch_is_unknown_and_everything_else_refused() {
     let in_batch = running.submit(narrow(2, 1)).unwrap();
     is_entered.recv().unwrap();
     let queued = [narrow(3, 1), delete(1), narrow(2, 2)].map(|edit| running.submit(edit).unwrap());
-    std::thread::scope(|scope| {
-        let parked = scope.spawn(|| running.take(Kind::Id, 1 << 20));
-        release.send(()).unwrap();
-        assert_eq!(parked.join().unwrap(), Err(AllocError::Stopped));
-    });
+    let parked = running.ask(Kind::Id, 1 << 20).unwrap().unwrap_err();
+    release.send(()).unwrap();
+    assert_eq!(wait(parked), Err(AllocError::Stopped));
     assert_eq!(wait(in_batch), Err(EditError::Unknown));
     for answer in queued {
         assert_eq!(wait(answer), Err(EditError::Stopped));

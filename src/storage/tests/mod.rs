@@ -1,9 +1,11 @@
 //! The layer as a whole: open, start, write, stop, open again. A module a behaviour.
 
 mod batching;
+mod conversion;
 mod failing_disk;
 pub(crate) mod faults;
 mod full_disk;
-
+mod power_cut;
+mod rewriting;
 mod stopping;
-mod support;
+pub(super) mod support;

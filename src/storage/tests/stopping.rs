@@ -1,10 +1,12 @@
 //! A clean end answers everything and writes exact values.
 
+use std::path::Path;
+
 use super::super::fs::OsFs;
 use super::super::state::Synced;
 use super::super::{EditError, EditOutcome, StorageError};
 use super::faults::{ENOSPC, Fate, FaultFs};
-use super::support::{checkpoint, current, manifest_len, narrow, read, run, wait};
+use super::support::{checkpoint, copy, current, manifest_len, narrow, read, run, wait};
 use crate::core::{AllocError, Kind, Limits};
 
 #[test]
@@ -78,11 +80,8 @@ fn an_allocator_that_starts_above_its_checkpoint_does_not_make_the_checkpoint_lo
 }
 
 /// What a start would find after a kill.
-fn read_copy(dir: &std::path::Path) -> Result<Limits, StorageError> {
-    let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
-    read(OsFs, copy.path()).map(|(_, issued)| issued)
+fn read_copy(dir: &Path) -> Result<Limits, StorageError> {
+    let killed = tempfile::tempdir().unwrap();
+    copy(dir, killed.path());
+    read(OsFs, killed.path()).map(|(_, issued)| issued)
 }

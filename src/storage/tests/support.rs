@@ -20,6 +20,9 @@ use crate::core::{
 
 pub type Answer = Result<EditOutcome, EditError>;
 
+/// The answer to come of a parked allocation.
+pub type Parked = oneshot::Receiver<Result<u64, AllocError>>;
+
 /// A workdir in use.
 pub struct Running {
     pub state: Arc<State>,
@@ -29,7 +32,13 @@ pub struct Running {
 
 /// Opens a workdir and starts its writer.
 pub fn run(fs: impl Fs, dir: &Path) -> Result<Running, StorageError> {
+    run_after(fs, dir, || {})
+}
+
+/// As [`run`], with something that happens between the two.
+pub fn run_after(fs: impl Fs, dir: &Path, between: impl FnOnce()) -> Result<Running, StorageError> {
     let mut opened = Opened::open(Arc::new(fs), dir)?;
+    between();
     let snapshot = opened.take_snapshot();
     let state = Arc::new(State {
         cluster: Mutex::new(Cluster::restore(snapshot.regions).unwrap()),
@@ -60,20 +69,23 @@ impl Running {
 
     /// Allocates, waiting for a refill when that is needed.
     pub fn take(&self, kind: Kind, count: u64) -> Result<u64, AllocError> {
-        let mut parked = None;
-        let waiter = || {
-            let (reply, receiver) = oneshot::channel();
-            parked = Some(receiver);
-            reply
-        };
-        let taken = self.state.allocators.lock().unwrap().take(kind, count, waiter)?;
+        match self.ask(kind, count)? {
+            Ok(first) => Ok(first),
+            Err(parked) => wait(parked),
+        }
+    }
+
+    /// Allocates, or parks the request.
+    pub fn ask(&self, kind: Kind, count: u64) -> Result<Result<u64, Parked>, AllocError> {
+        let (reply, receiver) = oneshot::channel();
+        let taken = self.state.allocators.lock().unwrap().take(kind, count, || reply)?;
         let (Take::Given { poke, .. } | Take::Parked { poke }) = taken;
         if poke {
             self.writer.poke();
         }
         match taken {
-            Take::Given { first, .. } => Ok(first),
-            Take::Parked { .. } => wait(parked.unwrap()),
+            Take::Given { first, .. } => Ok(Ok(first)),
+            Take::Parked { .. } => Ok(Err(receiver)),
         }
     }
 
@@ -117,6 +129,14 @@ pub fn region(id: u64, start: &str, end: &str, version: u64) -> Arc<Region> {
     let peers = [1, 2, 3].map(|store| Peer { store_id: StoreId(store), peer_id: PeerId(id * 10 + store) });
     let epoch = Epoch { version, conf_version: 1 };
     Arc::new(Region::new(RegionId(id), start.as_bytes(), end.as_bytes(), epoch, peers))
+}
+
+/// What a kill at this moment would leave.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 /// A region of its own range: one key, named by the id.

@@ -1,0 +1,88 @@
+//! Manifests and workdirs for the tests of the storage layer.
+
+use std::path::Path;
+
+use super::record::{self, OPENING_LEN, RegionState};
+use crate::core::{Epoch, Limits, Peer, PeerId, Region, RegionId, StoreId};
+
+/// A region with the epoch 1/1 and two peers.
+pub(super) fn region(id: u64, start: &str, end: &str) -> Region {
+    let peers = [(1, id * 10 + 1), (2, id * 10 + 2)]
+        .map(|(store, peer)| Peer { store_id: StoreId(store), peer_id: PeerId(peer) });
+    Region::new(RegionId(id), start.as_bytes(), end.as_bytes(), Epoch { version: 1, conf_version: 1 }, peers)
+}
+
+/// The record that the reference writes for a region.
+pub(super) fn plain(region: &Region) -> Vec<u8> {
+    let mut record = Vec::new();
+    record::push_put(&mut record, region, RegionState::Plain, false);
+    record
+}
+
+/// A record of any type.
+pub(super) fn raw(kind: u8, body: &[u8]) -> Vec<u8> {
+    let payload_len = u32::try_from(body.len() + 5).unwrap();
+    [&payload_len.to_le_bytes()[..], b"NoKV", &[kind], body].concat()
+}
+
+/// A manifest of ours, batch by batch.
+pub(super) struct Ours {
+    pub(super) bytes: Vec<u8>,
+    pub(super) salt: u64,
+    pub(super) next_batch: u64,
+}
+
+impl Ours {
+    pub(super) fn new(salt: u64) -> Self {
+        let mut bytes = Vec::with_capacity(OPENING_LEN);
+        record::push_opening(&mut bytes, salt);
+        Self { bytes, salt, next_batch: 1 }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap()
+    }
+
+    /// Appends a batch of regions.
+    pub(super) fn put(&mut self, regions: &[Region], issued: Limits) -> &mut Self {
+        let mut batch = Vec::new();
+        for region in regions {
+            record::push_put(&mut batch, region, RegionState::Plain, true);
+        }
+        self.batch(batch, issued)
+    }
+
+    /// Appends a batch that deletes a region.
+    pub(super) fn delete(&mut self, id: u64, issued: Limits) -> &mut Self {
+        let mut batch = Vec::new();
+        record::push_delete(&mut batch, RegionId(id), true);
+        self.batch(batch, issued)
+    }
+
+    /// Appends these records as a batch.
+    pub(super) fn batch(&mut self, mut records: Vec<u8>, issued: Limits) -> &mut Self {
+        record::push_commit(&mut records, self.len(), self.next_batch, issued, self.salt);
+        self.next_batch += 1;
+        self.bytes.extend_from_slice(&records);
+        self
+    }
+}
+
+/// Writes files into a workdir.
+pub(super) fn fill(workdir: &Path, files: &[(&str, &[u8])]) {
+    for (name, content) in files {
+        std::fs::write(workdir.join(name), content).unwrap();
+    }
+}
+
+/// The files of a workdir but for the lock, by name.
+pub(super) fn files(workdir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(workdir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap() != super::open::LOCK)
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,186 @@
+//! Workdirs that the reference wrote: each good one is served, converted into our form, and opens again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::super::fs::OsFs;
+use super::super::open::LOCK;
+use super::super::record::{self, RegionState};
+use super::super::{EditOutcome, StorageError};
+use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};
+use crate::core::{Kind, Region};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/workdirs")
+}
+
+/// The files of a recorded workdir without its description.
+fn restore(name: &str) -> (tempfile::TempDir, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&fixtures().join(name), dir.path());
+    let described = std::fs::read(dir.path().join("expect.json")).unwrap();
+    std::fs::remove_file(dir.path().join("expect.json")).unwrap();
+    (dir, serde_json::from_slice(&described).unwrap())
+}
+
+/// The files of a workdir, without the lock and the description of a recorded one.
+fn files(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let mut files =
+        entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect::<BTreeMap<_, _>>();
+    files.retain(|name, _| name != LOCK && name != "expect.json");
+    files
+}
+
+fn describe(region: &Region) -> Value {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    serde_json::json!({
+        "id": region.id().0,
+        "start_key": hex(region.start_key()),
+        "end_key": hex(region.end_key()),
+        "epoch_version": region.epoch().version,
+        "epoch_conf_version": region.epoch().conf_version,
+        "peers": region
+            .peers()
+            .map(|peer| serde_json::json!({"store_id": peer.store_id.0, "peer_id": peer.peer_id.0}))
+            .collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn every_recorded_workdir_is_taken_over_or_left_alone() {
+    let mut taken_over = 0;
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let (dir, described) = restore(&name);
+        let good = &described["good"];
+        let running = match run(OsFs, dir.path()) {
+            Ok(running) => running,
+            Err(error) => {
+                assert_eq!(good["starts"], false, "{name}: {error}");
+                assert_eq!(files(&fixtures().join(&name)), files(dir.path()), "{name}");
+                continue;
+            }
+        };
+        assert_eq!(good["starts"], true, "{name}");
+        taken_over += 1;
+        let regions = running.regions();
+        assert_eq!(Value::from(regions.iter().map(|region| describe(region)).collect::<Vec<_>>()), good["regions"]);
+        assert_eq!(current(dir.path()), "MANIFEST-000002", "{name}");
+        let first_id = running.take(Kind::Id, 1).unwrap();
+        let first_timestamp = running.take(Kind::Timestamp, 1).unwrap();
+        assert!(first_id >= good["first_id_min"].as_u64().unwrap(), "{name}");
+        assert!(first_timestamp >= good["first_ts_min"].as_u64().unwrap(), "{name}");
+        for region in &regions {
+            assert_eq!(running.edit(delete(region.id().0)), Ok(EditOutcome::Removed { existed: true }), "{name}");
+        }
+        assert_eq!(running.edit(narrow(1, 1)), Ok(EditOutcome::Stored), "{name}");
+
+        let killed = tempfile::tempdir().unwrap();
+        copy(dir.path(), killed.path());
+        let again = run(OsFs, killed.path()).unwrap();
+        assert_eq!(again.regions(), running.regions(), "{name}");
+        assert!(again.take(Kind::Id, 1).unwrap() > first_id, "{name}");
+        assert!(again.take(Kind::Timestamp, 1).unwrap() > first_timestamp, "{name}");
+    }
+    assert!(taken_over >= 7, "{taken_over}");
+}
+
+#[test]
+fn a_torn_manifest_of_the_reference_is_kept() {
+    let (dir, _) = restore("torn-tail");
+    let damaged = std::fs::read(dir.path().join("MANIFEST-000001")).unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    assert_eq!(current(dir.path()), "MANIFEST-000002");
+    assert_eq!(manifests(dir.path()), ["MANIFEST-000001.broken", "MANIFEST-000002"]);
+    assert_eq!(std::fs::read(dir.path().join("MANIFEST-000001.broken")).unwrap(), damaged);
+}
+
+#[test]
+fn copies_of_damaged_manifests_do_not_replace_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    let path = dir.path().join("MANIFEST-000001");
+    for number in 0..3_u64 {
+        let mut content = std::fs::read(&path).unwrap();
+        record::push_put(&mut content, &region(1, "a", "b", number), RegionState::Plain, true);
+        std::fs::write(&path, &content).unwrap();
+        drop(run(OsFs, dir.path()).unwrap());
+        let suffix = if number == 0 { String::new() } else { format!(".{number}") };
+        let kept = dir.path().join(format!("MANIFEST-000001.broken{suffix}"));
+        assert_eq!(std::fs::read(kept).unwrap(), content);
+        assert!(read(OsFs, dir.path()).unwrap().0.is_empty());
+    }
+}
+
+#[test]
+fn what_the_reference_appended_is_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = run(OsFs, dir.path()).unwrap();
+    running.edit(narrow(1, 1)).unwrap();
+    running.take(Kind::Id, 20).unwrap();
+    running.writer.stop().unwrap();
+    // The reference went on with the workdir.
+    let path = dir.path().join("MANIFEST-000001");
+    let mut content = std::fs::read(&path).unwrap();
+    record::push_put(&mut content, &region(2, "a", "b", 1), RegionState::Plain, false);
+    record::push_delete(&mut content, crate::core::RegionId(1), false);
+    std::fs::write(&path, content).unwrap();
+    std::fs::write(dir.path().join("PD_STATE.json"), r#"{"id_current":23,"ts_current":9}"#).unwrap();
+
+    let running = run(OsFs, dir.path()).unwrap();
+    assert_eq!(running.regions(), [region(2, "a", "b", 1)]);
+    assert_eq!(manifests(dir.path()), ["MANIFEST-000002"]);
+    assert_eq!(checkpoint(dir.path()).synced.unwrap().manifest, "MANIFEST-000002");
+    assert_eq!((running.take(Kind::Id, 1), running.take(Kind::Timestamp, 1)), (Ok(24), Ok(10)));
+}
+
+#[test]
+fn a_region_longer_than_a_batch_is_converted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut manifest = Vec::new();
+    let long = "k".repeat(3 << 20);
+    let regions = [region(1, "a", "b", 1), region(2, &long, "l", 1), region(3, "x", &format!("x{long}"), 1)];
+    regions.iter().for_each(|region| record::push_put(&mut manifest, region, RegionState::Plain, false));
+    std::fs::write(dir.path().join("MANIFEST-000001"), manifest).unwrap();
+    std::fs::write(dir.path().join("CURRENT"), "MANIFEST-000001").unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    assert_eq!(manifests(dir.path()), ["MANIFEST-000002"]);
+    assert_eq!(read(OsFs, dir.path()).unwrap().0, regions);
+}
+
+#[test]
+fn only_left_overs_of_ours_are_removed_at_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    let ours = std::fs::read(dir.path().join("MANIFEST-000001")).unwrap();
+    for name in ["MANIFEST-000002", "MANIFEST-000003.broken", "MANIFEST-7"] {
+        std::fs::write(dir.path().join(name), &ours).unwrap();
+    }
+    std::fs::write(dir.path().join("MANIFEST-000004"), b"").unwrap();
+    std::fs::write(dir.path().join("MANIFEST-000005"), &ours[1..]).unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    assert_eq!(
+        manifests(dir.path()),
+        ["MANIFEST-000001", "MANIFEST-000003.broken", "MANIFEST-000004", "MANIFEST-000005", "MANIFEST-7"]
+    );
+}
+
+#[test]
+fn a_manifest_that_changed_between_open_and_start_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    let path = dir.path().join("MANIFEST-000001");
+    let mut content = std::fs::read(&path).unwrap();
+    record::push_delete(&mut content, crate::core::RegionId(1), true);
+    std::fs::write(&path, &content).unwrap();
+    let error = super::support::run_after(OsFs, dir.path(), || {
+        content.push(0);
+        std::fs::write(&path, &content).unwrap();
+    });
+    assert!(matches!(error.err().unwrap(), StorageError::ChangedUnderUs { .. }));
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+}
