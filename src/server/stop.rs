@@ -1,7 +1,8 @@
 //! The end of a server: no new calls, a bounded wait for those under way, then none.
 //!
-//! New calls are UNAVAILABLE. One that crosses gRPC's good-bye on its connection is turned away by gRPC itself, as
-//! CANCELLED; no handler has seen it.
+//! New calls are UNAVAILABLE from the first moment: for a short while because their handlers say so, then because the port
+//! is closed. The while is for clients with calls one after the other: gRPC turns away a call that crosses its good-bye on
+//! a connection as CANCELLED, and by then they know.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::calls::Calls;
 
+/// How long the handlers refuse calls before gRPC does.
+const REFUSAL: Duration = Duration::from_millis(100);
 /// How long clients without calls get to close their connections by themselves; a frozen one would never do it.
 const LINGER: Duration = Duration::from_millis(250);
 /// How long gRPC gets to take its connections down once everything is cancelled.
@@ -19,10 +22,11 @@ const TAKE_DOWN: Duration = Duration::from_secs(1);
 
 /// Stops `grpc`. Returns whether all calls ended within `grace`.
 pub(super) fn stop(mut grpc: grpcio::Server, calls: &Arc<Calls>, grace: Duration) -> bool {
-    calls.register_stopper();
-    // Refuses new calls and closes the port at once; completes when the last connection is gone.
-    let mut down = pin!(grpc.shutdown());
     let mut deadline = Instant::now() + grace;
+    calls.refuse();
+    thread::sleep(REFUSAL.min(grace));
+    // Closes the port at once; completes when the last connection is gone.
+    let mut down = pin!(grpc.shutdown());
     let mut is_down = wait(down.as_mut(), deadline, || calls.none_under_way());
     let ended = is_down || calls.none_under_way();
     if ended && !is_down {
