@@ -21,7 +21,7 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run build test test-foreign bench lint doc ci deps
+.PHONY: help run build test test-foreign bench reach lint doc ci deps
 .NOTPARALLEL:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
+	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
 	@echo "make ci            lint, test, test-foreign"
@@ -52,7 +53,10 @@ test-foreign: deps
 	PD_LITE_TEST_PYTHON="$(CLIENT_VENV)/bin/python" cargo test $(CARGO_FLAGS) --test tests -- --ignored readme::
 
 bench: deps
-	cargo bench --locked --bench '*' -- $(ARGS)
+	cargo bench --locked --bench tso --bench routing -- $(ARGS)
+
+reach: deps
+	cargo bench --locked --bench reach -- $(ARGS)
 
 lint: deps
 	cargo fmt --check
