@@ -10,6 +10,7 @@ mod herd;
 mod layers;
 mod limits;
 mod pd_process;
+mod readme;
 mod restarts;
 mod support;
 mod transport;

@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_are_lower_than_before_change_nothing() {
+        let mut allocators = Allocators::durable(limits(0, 0));
+        ids(&mut allocators, 1, 1).unwrap();
+        allocators.raise(limits(5000, 5000), at(0));
+        allocators.raise(limits(10, 0), at(1));
+        assert_eq!(allocators.limits(), limits(5000, 5000));
+        assert_eq!(ids(&mut allocators, 4999, 2), Ok(Take::Given { first: 2, poke: true }));
+        allocators.check_invariants();
+    }
+
+    #[test]
     fn nothing_is_given_out_once_frozen() {
         let mut allocators = Allocators::durable(limits(0, 0));
         ids(&mut allocators, 1, 1).unwrap();

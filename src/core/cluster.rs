@@ -57,8 +57,7 @@ impl Cluster {
     ///
     /// [`Overlap`] when two of them share keys: the one with the higher id could not be stored.
     pub fn restore(regions: Vec<Arc<Region>>) -> Result<Self, Overlap> {
-        let mut by_key = regions.clone();
-        by_key.sort_by(|a, b| a.start_key().cmp(b.start_key()));
+        let by_key = KeyIndex::sort(&regions);
         for neighbours in by_key.windows(2) {
             if neighbours[0].range().overlaps(&neighbours[1].range()) {
                 let (a, b) = (neighbours[0].id(), neighbours[1].id());

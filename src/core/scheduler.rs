@@ -10,7 +10,7 @@
 //!
 //! - `by_leaders` holds exactly the pairs (leaders, store) of `stores`
 //! - a search has found exactly the regions below `unsearched_from` that qualify for its pair and pass
-//! - at most [`PLANS_MAX`] pairs are remembered
+//! - at most `PLANS_MAX` pairs are remembered
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

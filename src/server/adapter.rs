@@ -51,7 +51,11 @@ impl Adapter {
         let (pd, calls) = (Arc::clone(&self.pd), Arc::clone(&self.calls));
         self.builder = self.builder.add_unary_handler(method, move |ctx, request, sink| {
             let call = calls.begin();
-            let answer = catch_unwind(AssertUnwindSafe(|| handle(&pd, &request))).unwrap_or_else(|_| panicked(&pd));
+            let answer = if calls.are_refused() {
+                Err(Error::Stopped)
+            } else {
+                catch_unwind(AssertUnwindSafe(|| handle(&pd, &request))).unwrap_or_else(|_| panicked(&pd))
+            };
             match answer {
                 Ok(Reply::Now(reply)) => ctx.spawn(finish(call, send(sink, Ok(reply)))),
                 Err(error) => ctx.spawn(finish(call, send(sink, Err(error)))),

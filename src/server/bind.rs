@@ -41,11 +41,11 @@ pub(super) fn lost(addr: &str, endpoint: SocketAddr) -> BindError {
 fn probe(endpoint: SocketAddr) -> io::Result<SocketAddr> {
     let over_ipv4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), endpoint.port());
     match TcpListener::bind(endpoint).map(drop) {
-        Ok(()) if endpoint.ip().is_unspecified() => {
-            // On systems where [::] is IPv6 alone, somebody else may have the IPv4 half.
-            TcpListener::bind(over_ipv4)?;
-            Ok(endpoint)
-        }
+        Ok(()) if endpoint.ip().is_unspecified() => match TcpListener::bind(over_ipv4) {
+            // Where [::] is IPv6 alone, somebody else may have the IPv4 half.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => Err(error),
+            _ => Ok(endpoint),
+        },
         Ok(()) => Ok(endpoint),
         Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => Err(error),
         Err(_) if endpoint.ip().is_unspecified() => TcpListener::bind(over_ipv4).map(|_| over_ipv4),

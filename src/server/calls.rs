@@ -1,9 +1,9 @@
-//! How many calls are under way, for a stop that waits for them.
+//! How many calls are under way, for a stop that refuses new ones and waits for the others.
 //!
 //! Order: the stopper registers itself before it looks at the count, and a call lowers the count before it looks for a
-//! stopper (both sequentially consistent), so one of the two always sees the other.
+//! stopper, each with a fence in between, so one of the two always sees the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 
@@ -11,6 +11,7 @@ use std::thread::{self, Thread};
 #[derive(Default)]
 pub(super) struct Calls {
     under_way: AtomicUsize,
+    /// Set when the server stops.
     stopper: OnceLock<Thread>,
 }
 
@@ -19,26 +20,32 @@ pub(super) struct Call(Arc<Calls>);
 
 impl Calls {
     pub(super) fn begin(self: &Arc<Self>) -> Call {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
         Call(Arc::clone(self))
     }
 
-    /// From now on the current thread is unparked when the last call ends.
-    pub(super) fn register_stopper(&self) {
+    /// From now on calls that begin are to be refused, and the current thread is unparked when the last one ends.
+    pub(super) fn refuse(&self) {
         let _ = self.stopper.set(thread::current());
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn are_refused(&self) -> bool {
+        self.stopper.get().is_some()
     }
 
     pub(super) fn none_under_way(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst) == 0
+        self.under_way.load(Ordering::Relaxed) == 0
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1
-            && let Some(stopper) = self.0.stopper.get()
-        {
-            stopper.unpark();
+        if self.0.under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
+            fence(Ordering::SeqCst);
+            if let Some(stopper) = self.0.stopper.get() {
+                stopper.unpark();
+            }
         }
     }
 }

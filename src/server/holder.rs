@@ -4,7 +4,7 @@
 //! `/proc/net/tcp` and `tcp6` give the socket's inode, `/proc/PID/fd` the process that has it open.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// The state of a listening socket in `/proc/net/tcp`.
@@ -19,7 +19,9 @@ pub(super) fn find(wanted: SocketAddr) -> Option<String> {
     let target = format!("socket:[{inode}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid = process.file_name().to_str()?.parse::<u32>().ok()?;
-        has_open(&process.path(), &target).then_some(())?;
+        if !has_open(&process.path(), &target) {
+            return None;
+        }
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some(format!("{} (pid {pid})", name.trim()))
     })
@@ -31,7 +33,7 @@ fn has_open(process: &Path, target: &str) -> bool {
 }
 
 /// The inode of the listening socket in the table that is in the way of `wanted`.
-fn listening_inode<'a>(table: &'a str, wanted: SocketAddr) -> Option<&'a str> {
+fn listening_inode(table: &str, wanted: SocketAddr) -> Option<&str> {
     table.lines().skip(1).find_map(|line| {
         // Format: slot, local address, remote address, state, five fields, inode, ...
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -54,10 +56,9 @@ fn is_same(ip: &str, wanted: SocketAddr) -> bool {
             .map(|word| format!("{:08X}", u32::from_ne_bytes(word.try_into().expect("a chunk of four bytes"))))
             .collect::<String>()
     };
-    let v6_of = |ip: Ipv4Addr| ip.to_ipv6_mapped();
-    match wanted {
-        SocketAddr::V4(addr) => ip == text(&addr.ip().octets()) || ip == text(&v6_of(*addr.ip()).octets()),
-        SocketAddr::V6(addr) => ip == text(&Ipv6Addr::octets(addr.ip())),
+    match wanted.ip() {
+        IpAddr::V4(wanted) => ip == text(&wanted.octets()) || ip == text(&wanted.to_ipv6_mapped().octets()),
+        IpAddr::V6(wanted) => ip == text(&wanted.octets()),
     }
 }
 

@@ -60,6 +60,7 @@ impl Server {
     ///
     /// Any [`BindError`].
     pub fn bind(options: &ServerOptions, pd: Arc<Pd>) -> Result<Self, BindError> {
+        grpcio::redirect_log();
         let calls = Arc::new(Calls::default());
         let service = adapter::service(&pd, &calls);
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)

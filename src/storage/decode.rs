@@ -178,3 +178,93 @@ fn take_u64(rest: &mut &[u8]) -> Option<u64> {
     *rest = behind;
     Some(u64::from_le_bytes(*value))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::record;
+
+    fn any_region() -> impl Strategy<Value = Region> {
+        let key = || proptest::collection::vec(any::<u8>(), 0..200);
+        let peers = proptest::collection::vec((any::<u64>(), any::<u64>()), 0..6);
+        (1..u64::MAX, key(), key(), any::<(u64, u64)>(), peers).prop_map(|(id, start, end, epoch, peers)| {
+            let epoch = Epoch { version: epoch.0, conf_version: epoch.1 };
+            let peers = peers.into_iter().map(|(store, peer)| Peer { store_id: StoreId(store), peer_id: PeerId(peer) });
+            Region::new(RegionId(id), &start, &end, epoch, peers)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(region in any_region(), marked in any::<bool>()) {
+            let mut record = Vec::new();
+            record::push_put(&mut record, &region, RegionState::Running, marked);
+            let (change, ending) = super::region(&record[HEADER_LEN..]).unwrap();
+            prop_assert_eq!(ending, if marked { Ending::Marked } else { Ending::Plain });
+            if region.range().is_well_formed() {
+                prop_assert_eq!(change, Change::Put(Arc::new(region)));
+            } else {
+                prop_assert_eq!(change, Change::Skip(region.id(), Oddity::EmptyRange));
+            }
+        }
+
+        #[test]
+        fn a_record_that_is_cut_is_refused_or_lacks_only_what_may_be_missing(region in any_region(), cut in any::<prop::sample::Index>()) {
+            let mut record = Vec::new();
+            record::push_put(&mut record, &region, RegionState::Plain, false);
+            let body = &record[HEADER_LEN..];
+            match super::region(&body[..cut.index(body.len())]) {
+                Ok((_, ending)) => prop_assert_eq!(ending, Ending::Odd),
+                Err(reason) => prop_assert!(!reason.is_empty()),
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = super::region(&bytes);
+            prop_assert_eq!(opening(&bytes), None);
+            prop_assert_eq!(commit(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn deletes_tell_who_wrote_them() {
+        for (marked, ending) in [(false, Ending::Plain), (true, Ending::Marked)] {
+            let mut record = Vec::new();
+            record::push_delete(&mut record, RegionId(300), marked);
+            assert_eq!(region(&record[HEADER_LEN..]), Ok((Change::Delete(RegionId(300)), ending)));
+        }
+        assert_eq!(region(b"\x01\x01\xb5\xb5"), Ok((Change::Delete(RegionId(1)), Ending::Odd)));
+    }
+
+    #[test]
+    fn an_opening_record_gives_its_salt_unless_a_bit_of_it_is_wrong() {
+        let mut record = Vec::new();
+        record::push_opening(&mut record, 0xfeed);
+        assert_eq!(opening(&record), Some(0xfeed));
+        for bit in 0..record.len() * 8 {
+            let mut flipped = record.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(opening(&flipped), None, "bit {bit}");
+        }
+        assert_eq!(opening(&record[..28]), None);
+        assert_eq!(opening(&[&record[..], b"x"].concat()), None);
+    }
+
+    #[test]
+    fn a_commit_gives_its_fields() {
+        let mut record = Vec::new();
+        let issued = Limits { ids: 4, timestamps: u64::MAX };
+        record::push_commit(&mut record, 29, 7, issued, 0xfeed);
+        let fields = commit(&record).unwrap();
+        assert_eq!((fields.number, fields.start, fields.batch_len, fields.issued), (7, 29, 0, issued));
+        assert_eq!(fields.checksum, crc32c::crc32c_append(record::seed(0xfeed), &record[..COMMIT_LEN - 4]));
+        assert_eq!(commit_fields(&record), Some(fields));
+        assert!(is_commit_like(&record));
+        record[8] ^= 1;
+        assert_eq!(commit(&record), None);
+        assert!(is_commit_like(&record));
+    }
+}

@@ -31,6 +31,7 @@ pub trait Fs: Send + Sync + 'static {
 }
 
 /// An open file.
+#[expect(clippy::len_without_is_empty, reason = "a length that may fail; nobody asks whether a file is empty")]
 pub trait File: Send + Sync {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
@@ -187,5 +188,68 @@ impl File for fs::File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_created_with_their_parents_and_existing_ones_are_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        OsFs.create_dir_all(&deep).unwrap();
+        OsFs.create_dir_all(&deep).unwrap();
+        assert!(deep.is_dir());
+        fs::write(deep.join("file"), "x").unwrap();
+        assert_eq!(OsFs.create_dir_all(&deep.join("file")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(OsFs.create_dir_all(&deep.join("file/d")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(OsFs.list(&deep).unwrap(), ["file"]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("name.tmp"), "left over and longer").unwrap();
+        for content in ["first", "2nd"] {
+            replace(&OsFs, dir.path(), "name", content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("name")).unwrap(), content);
+            assert_eq!(OsFs.list(dir.path()).unwrap(), ["name"]);
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_go_to_their_offsets_and_stop_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = OsFs.create(&path).unwrap();
+        file.write_all_at(b"cd", 2).unwrap();
+        file.write_all_at(b"ab", 0).unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(file.read_full_at(&mut buffer, 1).unwrap(), 3);
+        assert_eq!(&buffer[..3], b"bcd");
+        assert_eq!(file.read_full_at(&mut buffer, 9).unwrap(), 0);
+        file.set_len(3).unwrap();
+        assert_eq!(OsFs.open(&path).unwrap().len().unwrap(), 3);
+        assert!(OsFs.open(&path).unwrap().write_all_at(b"x", 0).is_err(), "open is for reading");
+        OsFs.open_for_writing(&path).unwrap().write_all_at(b"x", 3).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"abcx", "nothing is emptied");
+        assert_eq!(
+            OsFs.open_for_writing(&dir.path().join("none")).map(|_| ()).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_keeps_the_files_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = OsFs.try_lock(&path).unwrap().unwrap();
+        held.write_all_at(b"who", 0).unwrap();
+        assert!(OsFs.try_lock(&path).unwrap().is_none());
+        assert_eq!(fs::read(&path).unwrap(), b"who");
+        drop(held);
+        assert!(OsFs.try_lock(&path).unwrap().is_some());
     }
 }

@@ -67,3 +67,50 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_is_seen_once_whatever_the_steps() {
+        let content: Vec<u8> = (0_u32..1_200_000).flat_map(u32::to_le_bytes).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let mut scan = Scan::new(&file, u64::try_from(content.len()).unwrap(), 0);
+        let mut seen = Vec::new();
+        for step in [1, 4, 1000, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 2 * CHUNK_LEN + 7].into_iter().cycle() {
+            let window = scan.peek(step).unwrap();
+            let len = window.len();
+            seen.extend_from_slice(window);
+            scan.skip(len);
+            assert_eq!(scan.offset(), u64::try_from(seen.len()).unwrap());
+            if len < step {
+                break;
+            }
+        }
+        assert!(seen == content);
+        assert_eq!((scan.left(), scan.peek(9).unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_window_is_no_longer_than_what_is_asked_for_or_a_chunk() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8 << 20).unwrap();
+        let mut scan = Scan::new(&file, 8 << 20, 5);
+        scan.peek(1).unwrap();
+        assert_eq!(scan.buffer.len(), CHUNK_LEN);
+        scan.peek(3 << 20).unwrap();
+        assert_eq!(scan.buffer.len(), 3 << 20);
+    }
+
+    #[test]
+    fn a_file_that_becomes_shorter_is_an_error() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10).unwrap();
+        let mut scan = Scan::new(&file, 11, 0);
+        assert_eq!(scan.peek(11).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -52,13 +52,6 @@ impl Ours {
         self.batch(batch, issued)
     }
 
-    /// Appends a batch that deletes a region.
-    pub(super) fn delete(&mut self, id: u64, issued: Limits) -> &mut Self {
-        let mut batch = Vec::new();
-        record::push_delete(&mut batch, RegionId(id), true);
-        self.batch(batch, issued)
-    }
-
     /// Appends these records as a batch.
     pub(super) fn batch(&mut self, mut records: Vec<u8>, issued: Limits) -> &mut Self {
         record::push_commit(&mut records, self.len(), self.next_batch, issued, self.salt);

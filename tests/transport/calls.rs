@@ -1,20 +1,22 @@
 //! Calls that gRPC answers before the service sees them, and how the service's own answers arrive.
 
+use std::io::Read;
+
 use grpcio::{Marshaller, MessageReader, Method, MethodType, RpcStatusCode};
 use pd_lite::proto::{pd, pd_methods as methods};
-use std::io::Read;
 
 use super::{call, code, connect, serve};
 
 /// A unary method whose messages are bytes.
 const fn raw(name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
+    #[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
     fn serialize(bytes: &Vec<u8>, out: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
         *out = grpcio::GrpcSlice::from(bytes.clone());
         Ok(())
     }
     fn deserialize(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).unwrap();
+        reader.read_to_end(&mut bytes).expect("the bytes are in memory");
         Ok(bytes)
     }
     let marshaller = Marshaller { ser: serialize, de: deserialize };
@@ -45,8 +47,10 @@ fn a_request_above_the_limit_is_resource_exhausted_and_one_at_the_limit_is_serve
 fn a_body_that_is_not_protobuf_is_internal() {
     let server = serve();
     let channel = connect(server.addr());
-    for body in [&b"\xff\xff\xff\xff"[..], b"\x08", b"\x0a\x7f"] {
-        assert_eq!(code(call(&channel, &raw("/pb.PD/Tso"), &body.to_vec())), RpcStatusCode::INTERNAL, "{body:x?}");
+    let deeply_nested_groups = [0x1b; 60_000];
+    for body in [&b"\xff\xff\xff\xff"[..], b"\x08", b"\x0a\x7f", &deeply_nested_groups] {
+        let start = &body[..body.len().min(4)];
+        assert_eq!(code(call(&channel, &raw("/pb.PD/Tso"), &body.to_vec())), RpcStatusCode::INTERNAL, "{start:x?}");
     }
     assert_eq!(call(&channel, &methods::TSO, &pd::TsoRequest::new()).unwrap().timestamp, 1);
 }

@@ -32,7 +32,7 @@ fn options(addr: &str) -> ServerOptions {
 /// An in-memory server on a free port.
 fn serve() -> Server {
     let pd = Arc::new(Pd::in_memory(state(), RequestLimits::default()));
-    let mut server = Server::bind(&options("127.0.0.1:0"), pd).unwrap();
+    let mut server = Server::bind(&options("127.0.0.1:0"), pd).expect("a free port");
     server.start();
     server
 }

@@ -150,14 +150,25 @@ fn a_full_queue_refuses_and_leaves_no_trace() {
     let stuck = running.put(1, "", "", 2);
     gate.reached.recv().unwrap();
     // All of them overlap region 1, so that the writer gets through them without the disk.
-    let queued = (2..).map(|id| (id, running.put(id, "k", "", 1))).find(|(_, answer)| !is_later(answer));
-    let (refused, answer) = queued.unwrap();
-    assert_eq!(now(answer).map(drop), Err(Error::Overloaded));
-    assert_eq!(usize::try_from(refused).unwrap(), QUEUE_MAX + 2);
-    assert!(!running.state.cluster.lock().unwrap().is_being_edited(RegionId(refused)));
+    let mut queued = Vec::new();
+    let refused = (2..)
+        .find_map(|id| match running.put(id, "k", "", 1) {
+            Ok(reply) => {
+                queued.push(Ok(reply));
+                None
+            }
+            Err(error) => Some((id, error)),
+        })
+        .unwrap();
+    assert_eq!(queued.len(), QUEUE_MAX);
+    assert_eq!(refused.1, Error::Overloaded);
+    assert!(!running.state.cluster.lock().unwrap().is_being_edited(RegionId(refused.0)));
     drop(gate);
     assert!(wait(stuck).unwrap().accepted);
-    assert!(matches!(wait(running.put(refused, "k", "", 1)), Err(Error::Overlap { .. })));
+    for answer in queued {
+        assert!(matches!(wait(answer), Err(Error::Overlap { .. })));
+    }
+    assert!(matches!(wait(running.put(refused.0, "k", "", 1)), Err(Error::Overlap { .. })), "there is room again");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::fs::{Fs, OsFs};
+use super::fs::OsFs;
 
 pub use self::append::{AppendError, append_region};
 pub use self::check::{Dump, ManifestReport, Report, check, dump};
@@ -23,5 +23,5 @@ pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::set_min::{Raised, set_min};
 
 fn on_disk(workdir: &Path) -> Dir {
-    Dir { fs: Arc::new(OsFs) as Arc<dyn Fs>, path: workdir.to_owned() }
+    Dir { fs: Arc::new(OsFs), path: workdir.to_owned() }
 }

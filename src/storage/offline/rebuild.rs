@@ -32,7 +32,7 @@ pub struct Rebuilt {
 ///
 /// # Errors
 ///
-/// `Damaged` when the checkpoint is what is lost ([`super::set_min`] comes first then); `InUse`, `NotOurs` or `Io`.
+/// `Damaged` when the checkpoint is what is lost ([`set_min`](fn@super::set_min) comes first then); `InUse`, `NotOurs` or `Io`.
 pub fn rebuild(workdir: &Path) -> Result<Option<Rebuilt>, StorageError> {
     rebuild_in(&on_disk(workdir))
 }

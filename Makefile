@@ -1,0 +1,71 @@
+# The only door to pd-lite: README, CI and people use these targets (`make help`).
+# One cargo profile (release) for all of them, so the gRPC core compiles once.
+
+# Files are built here. Absolute, so that it means the same everywhere.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# gRPC's CMake files ask for versions that CMake 4 no longer takes; CMake 3 ignores this.
+export CMAKE_POLICY_VERSION_MINIMUM ?= 3.5
+
+CARGO_FLAGS = --release --locked
+GRPC_CORE = $(CARGO_TARGET_DIR)/release/build/grpcio-sys-*/out/build/libgrpc_unsecure.a
+CLIENT_VENV = $(CARGO_TARGET_DIR)/foreign-client
+
+# $(call install,<Debian packages>): by apt-get, as root or by sudo; else one line that says what to do.
+install = \
+	if [ -z "$$(command -v apt-get)" ]; then \
+		echo "pd-lite: missing: $(1) (Debian's names): install them, then run make again" >&2; exit 1; \
+	elif [ "$$(id -u)" = 0 ]; then sudo=; \
+	elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
+	else echo "pd-lite: run this, then make again: sudo apt-get install -y $(1)" >&2; exit 1; fi; \
+	echo "pd-lite: installing $(1)" >&2; \
+	$$sudo apt-get -qq update && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
+
+.PHONY: help run build test test-foreign bench lint doc ci deps
+.NOTPARALLEL:
+
+help:
+	@echo "make run           a PD on 127.0.0.1:2379, workdir ./artifacts/pd; more flags: make run ARGS='--addr :2379'"
+	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
+	@echo "make test-foreign  the README's Python client against the real server"
+	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
+	@echo "make lint          format, clippy and documentation, warnings denied"
+	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
+	@echo "make ci            lint, test, test-foreign"
+	@echo "make build         $(CARGO_TARGET_DIR)/release/pd-lite"
+
+# cargo becomes the server (exec): a signal reaches it directly, and its exit code is the one make sees.
+run: deps
+	@exec cargo run $(CARGO_FLAGS) -- pd --workdir ./artifacts/pd $(ARGS)
+
+build: deps
+	cargo build $(CARGO_FLAGS)
+
+test: deps
+	cargo test $(CARGO_FLAGS) $(ARGS)
+
+test-foreign: deps
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3 python3-venv); }
+	test -x "$(CLIENT_VENV)/bin/pip" || python3 -m venv "$(CLIENT_VENV)"
+	"$(CLIENT_VENV)/bin/pip" install --quiet grpcio grpcio-tools
+	cargo test $(CARGO_FLAGS) --test tests -- --ignored --list readme:: | grep ': test$$' # no such test is a failure
+	PD_LITE_TEST_PYTHON="$(CLIENT_VENV)/bin/python" cargo test $(CARGO_FLAGS) --test tests -- --ignored readme::
+
+bench: deps
+	cargo bench --locked --bench '*' -- $(ARGS)
+
+lint: deps
+	cargo fmt --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+doc: deps
+	cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
+
+ci: lint test test-foreign
+
+# What compiling the gRPC core takes besides Rust and make.
+deps:
+	@command -v cargo >/dev/null || { echo "pd-lite: cargo is not on PATH: install Rust from https://rustup.rs, or run '. ~/.cargo/env'" >&2; exit 1; }
+	@if ! { command -v cmake && command -v cc && command -v c++; } >/dev/null; then $(call install,cmake g++); fi
+	@ls $(GRPC_CORE) >/dev/null 2>&1 || echo "pd-lite: the first build compiles the gRPC core, once: several minutes" >&2

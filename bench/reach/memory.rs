@@ -1,0 +1,161 @@
+//! What a catalog of many regions costs in memory and at a start.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pd_lite::proto::pd_methods;
+
+use crate::Setting;
+use crate::support::Result;
+use crate::support::figures::{Median, Target, float64, short};
+use crate::support::load::{Load, LoadClient, Until};
+use crate::support::process::PdProcess;
+use crate::support::regions;
+use crate::support::report::Report;
+
+const IN_FLIGHT: usize = 512;
+/// The fewest measurements that have an interval of 95 %.
+const STARTS: usize = 6;
+const TARGET: Target = Target::AtMost(400.0);
+
+/// In which order regions are reported.
+#[derive(Clone, Copy)]
+enum Order {
+    Ascending,
+    Scattered,
+}
+
+/// Measures memory while a catalog is loaded, changed and read back.
+pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
+    let workdir = setting.workdir("memory-ascending");
+    load(setting, report, &workdir, Order::Ascending)?;
+    start(setting, report, &workdir)?;
+    fs::remove_dir_all(&workdir)?;
+    load(setting, report, &setting.workdir("memory-scattered"), Order::Scattered)
+}
+
+/// Loads all regions through gRPC, then bumps every epoch.
+fn load(setting: &Setting, report: &mut Report, workdir: &Path, order: Order) -> Result<()> {
+    let process = PdProcess::durable(workdir)?;
+    let client = LoadClient::connect(process.addr())?;
+    let empty = process.resident_bytes()?;
+    let name = match order {
+        Order::Ascending => "in ascending order",
+        Order::Scattered => "in no order",
+    };
+    for (what, version) in [("loaded", regions::FIRST_VERSION), ("every epoch bumped", regions::FIRST_VERSION + 1)] {
+        let load = report_all(&client, setting.regions, version, order)?;
+        let how = format!("at {}/s, generator {:.0} %", short(load.rate()), 100.0 * load.generator_share());
+        tell(setting, report, &format!("{what} {name}"), &how, process.resident_bytes()?, empty);
+    }
+    process.stop()
+}
+
+/// Starts on the loaded workdir again and again, in turns with reading and checksumming the same manifest. CPU time is told
+/// too: other work on the machine makes a start longer, and hardly dearer.
+fn start(setting: &Setting, report: &mut Report, workdir: &Path) -> Result<()> {
+    let empty_workdir = setting.workdir("memory-empty");
+    let empty = start_once(&empty_workdir, None)?;
+    let manifest = workdir.join(fs::read_to_string(workdir.join("CURRENT"))?);
+    let manifest_len = fs::metadata(&manifest)?.len();
+    let last = setting.regions - 1;
+    let mut starts = Vec::new();
+    let mut reads = Vec::new();
+    for _ in 0..STARTS {
+        starts.push(start_once(workdir, Some(last))?);
+        reads.push(read_and_checksum(&manifest)?);
+    }
+    let median = |times: &mut dyn Iterator<Item = Duration>| {
+        Median::of(&times.map(|time| time.as_secs_f64()).collect::<Vec<_>>())
+    };
+    let time = median(&mut starts.iter().map(|start| start.time));
+    report.add(
+        &format!("seconds from exec to the first answer, {} regions", short(float64(setting.regions))),
+        format!(
+            "{} s, of it CPU {} s; manifest of {} MB in the page cache",
+            short(time.value),
+            short(median(&mut starts.iter().map(|start| start.cpu)).value),
+            manifest_len / 1_000_000
+        ),
+        format!(
+            "{} s to read and checksum it; {} s for an empty workdir",
+            short(median(&mut reads.into_iter()).value),
+            short(empty.time.as_secs_f64())
+        ),
+        &time,
+        Target::AtMost(2.0),
+    );
+    let resident = starts.iter().map(|start| start.resident_bytes).max().expect("there was a start");
+    tell(setting, report, "started on the workdir", "after the first answer", resident, empty.resident_bytes);
+    Ok(())
+}
+
+/// Adds a line about resident memory.
+fn tell(setting: &Setting, report: &mut Report, what: &str, how: &str, resident: u64, empty: u64) {
+    let mebibytes = |bytes: u64| float64(bytes) / 1_048_576.0;
+    report.add(
+        &format!("bytes a region, {what}"),
+        format!("{:.1} MiB resident ({how})", mebibytes(resident)),
+        format!("{:.1} MiB of the empty process", mebibytes(empty)),
+        &Median::exact(float64(resident.saturating_sub(empty)) / float64(setting.regions)),
+        TARGET,
+    );
+}
+
+/// What one start took.
+struct Start {
+    /// From exec to the first answer.
+    time: Duration,
+    cpu: Duration,
+    resident_bytes: u64,
+}
+
+/// Starts a server, asks it for region `i` (or for a key of an empty catalog) and stops it.
+fn start_once(workdir: &Path, i: Option<u64>) -> Result<Start> {
+    let process = PdProcess::durable(workdir)?;
+    let client = LoadClient::connect(process.addr())?;
+    let answer = client.call(&pd_methods::GET_REGION_BY_KEY, &regions::lookup(i.unwrap_or(0)))?;
+    let time = process.started().elapsed();
+    if answer.not_found != i.is_none() || answer.region.id != i.map_or(0, regions::id) {
+        return Err(format!("a start on {} lost its regions", workdir.display()).into());
+    }
+    let start = Start { time, cpu: process.cpu()?, resident_bytes: process.resident_bytes()? };
+    process.stop()?;
+    Ok(start)
+}
+
+/// The yardstick: what any start has to do at least.
+fn read_and_checksum(path: &Path) -> Result<Duration> {
+    let started = Instant::now();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut checksum = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        checksum = crc32c::crc32c_append(checksum, &buffer[..read]);
+    }
+    std::hint::black_box(checksum);
+    Ok(started.elapsed())
+}
+
+/// Reports every region once with this epoch version.
+fn report_all(client: &LoadClient, count: u64, version: u64, order: Order) -> Result<Load> {
+    /// A prime: with any smaller count, its multiples meet every region once.
+    const STRIDE: u64 = 2_654_435_761;
+    let place = move |number: u64| match order {
+        Order::Ascending => number,
+        Order::Scattered => number * STRIDE % count,
+    };
+    client.run(
+        &pd_methods::REGION_HEARTBEAT,
+        IN_FLIGHT,
+        Until::Calls(count),
+        move |number| regions::heartbeat(place(number), version),
+        |_, answer| answer.accepted,
+    )
+}

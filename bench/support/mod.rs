@@ -1,0 +1,16 @@
+//! What the benches share: regions to work on, servers to measure, load to put on them, and figures to tell of it.
+
+#![allow(dead_code, reason = "each bench is a crate of its own and uses a part of this")]
+
+pub mod disk;
+pub mod figures;
+pub mod in_process;
+pub mod load;
+pub mod machine;
+pub mod over_grpc;
+pub mod process;
+pub mod regions;
+pub mod report;
+
+/// Any failure of a bench: it ends the run. A slow result is no failure.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

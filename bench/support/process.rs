@@ -1,0 +1,108 @@
+//! A pd-lite process under measurement: started on a free port, read through `/proc`, ended with its handle.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Result, machine};
+
+/// The last line of a start, in front of the address.
+const LISTENING: &str = "PD-lite service listening on ";
+
+/// A server process. Dropping it kills the process.
+pub struct PdProcess {
+    child: Child,
+    started: Instant,
+    addr: String,
+}
+
+impl PdProcess {
+    /// Starts a server that keeps everything in memory.
+    pub fn in_memory() -> Result<Self> {
+        Self::start(&[])
+    }
+
+    /// Starts a server on a workdir.
+    pub fn durable(workdir: &Path) -> Result<Self> {
+        Self::start(&["--workdir".as_ref(), workdir.as_os_str()])
+    }
+
+    fn start(args: &[&OsStr]) -> Result<Self> {
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pd-lite"))
+            .args(["pd", "--addr", "127.0.0.1:0", "--log-level", "error"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut process = Self { child, started, addr: String::new() };
+        for line in BufReader::new(stdout).lines() {
+            if let Some(addr) = line?.strip_prefix(LISTENING) {
+                process.addr = addr.to_owned();
+                return Ok(process);
+            }
+        }
+        Err(format!("pd-lite ended before it served: {}", process.child.wait()?).into())
+    }
+
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// When the process was started, just before exec.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// CPU time of all its threads so far, in user and kernel mode.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end between the listing and the reading; what it used since the last look is lost, which is
+            // nothing for the threads that serve.
+            sum += cpu_of_thread(&task?.path()).unwrap_or_default();
+        }
+        Ok(sum)
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let value = machine::value_in(&format!("/proc/{}/status", self.child.id()), "VmRSS").ok_or("no VmRSS")?;
+        let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Ends the process by SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// An exit status other than 0.
+    pub fn stop(mut self) -> Result<()> {
+        // The shell's own `kill`: the crate is free of unsafe code, and a `kill` program may be missing.
+        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status()?;
+        let status = self.child.wait()?;
+        if !sent.success() || !status.success() {
+            return Err(format!("pd-lite ended by {status} after SIGTERM").into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PdProcess {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// CPU time of a thread, given its directory in `/proc`. Kernel: `schedstat` holds nanoseconds on the CPU first.
+pub fn cpu_of_thread(directory: &Path) -> Result<Duration> {
+    let text = fs::read_to_string(directory.join("schedstat"))?;
+    let nanos = text.split(' ').next().ok_or("an empty schedstat")?;
+    Ok(Duration::from_nanos(nanos.parse()?))
+}
