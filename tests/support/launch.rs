@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
