@@ -4,10 +4,7 @@
 use std::net::TcpListener;
 
 use crate::support::client::region;
-use crate::support::{Launch, files};
-
-/// The workdir or the port is in use.
-const EXIT_IN_USE: i32 = 3;
+use crate::support::{EXIT_IN_USE, Launch, files};
 
 #[test]
 fn the_second_process_on_a_workdir_is_refused_and_names_the_first() {

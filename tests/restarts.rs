@@ -97,12 +97,17 @@ fn run(server: Server, callers: &mut [Caller], shared: &Shared, end: End) {
             End::Term => server.stop(),
             End::Kill => server.kill(),
         }
+        let mut crossed = 0;
         for thread in threads {
-            let code = thread.join().expect("the caller found nothing wrong");
-            // CANCELLED: the gRPC core turns away a call that crosses its good-bye; no handler has seen it.
-            let expected = code == RpcStatusCode::UNAVAILABLE || end == End::Term && code == RpcStatusCode::CANCELLED;
-            assert!(expected, "{code} after {end:?}");
+            match thread.join().expect("the caller found nothing wrong") {
+                RpcStatusCode::UNAVAILABLE => {}
+                RpcStatusCode::CANCELLED if end == End::Term => crossed += 1,
+                code => panic!("{code} after {end:?}"),
+            }
         }
+        // The gRPC core turns away a call that crosses its good-bye as CANCELLED. The server refuses calls for a moment
+        // before; a caller that slept through the moment is rare.
+        assert!(crossed <= CALLERS / 4, "{crossed} callers were cancelled");
     });
 }
 

@@ -11,10 +11,7 @@ use serde_json::Value;
 
 use crate::support::client::region;
 use crate::support::wire::{self, field};
-use crate::support::{Client, Launch, files, fixtures, recorded_workdir};
-
-/// Damaged data.
-const EXIT_DAMAGED: i32 = 4;
+use crate::support::{Client, EXIT_DAMAGED, Launch, files, fixtures, recorded_workdir};
 
 /// One test a workdir, and one that none was forgotten.
 macro_rules! workdirs {

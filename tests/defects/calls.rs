@@ -6,9 +6,9 @@ use grpcio::{CallOption, Method, MethodType, RpcStatusCode};
 use pd_lite::proto::pd::{TsoRequest, TsoResponse};
 use pd_lite::proto::pd_methods;
 
-use super::{EXIT_DAMAGED, three};
+use super::three;
 use crate::support::client::region;
-use crate::support::{Launch, manifest, recorded_workdir};
+use crate::support::{EXIT_DAMAGED, Launch, manifest, recorded_workdir};
 
 #[test]
 fn defect_1_no_count_wraps_a_counter() {

@@ -6,11 +6,8 @@ use std::thread;
 
 use grpcio::RpcStatusCode;
 
-use crate::support::Launch;
 use crate::support::client::region;
-
-/// The disk failed.
-const EXIT_DISK: i32 = 5;
+use crate::support::{EXIT_DISK, Launch};
 
 #[test]
 fn defect_7_the_checkpoint_on_disk_is_never_below_an_answer() {

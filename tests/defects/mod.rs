@@ -32,9 +32,7 @@ use std::path::Path;
 use pd_lite::proto::pd::RegionMeta;
 
 use crate::support::client::region;
-use crate::support::{Launch, files};
-
-pub const EXIT_DAMAGED: i32 = 4;
+use crate::support::{EXIT_DAMAGED, Launch, files};
 
 /// A server refuses the workdir as damaged and leaves every file as it was.
 #[track_caller]

@@ -6,10 +6,10 @@ use std::io::Write;
 use grpcio::RpcStatusCode;
 use pd_lite::proto::pd::RegionMeta;
 
-use super::{EXIT_DAMAGED, is_refused_untouched, opens_and_goes_on, own_workdir, three};
+use super::{is_refused_untouched, opens_and_goes_on, own_workdir, three};
 use crate::support::client::region;
 use crate::support::reference::{record, region_record, write_workdir};
-use crate::support::{Launch, manifest, recorded_workdir};
+use crate::support::{EXIT_DAMAGED, Launch, manifest, recorded_workdir};
 
 #[test]
 fn defect_2_a_range_without_keys_that_the_reference_stored_hides_no_region() {

@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -14,6 +13,13 @@ use super::client::Client;
 
 /// Only a server that hangs takes this long.
 const HANG: Duration = Duration::from_secs(60);
+
+/// Exit codes: the workdir or the port is in use.
+pub const EXIT_IN_USE: i32 = 3;
+/// The workdir holds what no crash explains.
+pub const EXIT_DAMAGED: i32 = 4;
+/// The disk failed.
+pub const EXIT_DISK: i32 = 5;
 
 const READY: &str = "PD-lite service listening on ";
 

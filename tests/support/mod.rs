@@ -8,7 +8,7 @@ pub mod source;
 pub mod wire;
 
 pub use client::{Client, Failure};
-pub use launch::{Launch, Server};
+pub use launch::{EXIT_DAMAGED, EXIT_DISK, EXIT_IN_USE, Launch, Server};
 
 use std::collections::BTreeMap;
 use std::fs;
