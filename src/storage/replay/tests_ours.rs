@@ -162,6 +162,15 @@ fn more_than_one_batch_behind_the_last_commit_is_damage() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_in_a_whole_batch_is_damage() {
+    let mut ours = Ours::new(1);
+    ours.put(&[region(1, "", "m")], limits(1, 1));
+    let offset = ours.len();
+    ours.batch([raw(7, b"\x02\x02"), plain(&region(3, "m", ""))].concat(), limits(1, 1));
+    assert_damaged(read(&ours.bytes, None), offset, "delete flag");
+}
+
+#[test]
 fn commits_count_only_in_their_place() {
     let issued = limits(1, 1);
     let mut base = Ours::new(1);
