@@ -276,8 +276,10 @@ fn records_of_the_reference_are_never_cut_off_with_a_damaged_batch() {
         let bytes = [&ours.bytes[..], &odd, &appended].concat();
         assert_damaged(read(&bytes, None), states[3].0, "reference");
     }
-    let bytes = [&ours.bytes[..], &appended, &marked].concat();
-    assert_damaged(read(&bytes, None), states[3].0, "reference");
+    for behind in [&marked[..], &[&marked[..], &appended].concat()] {
+        let bytes = [&ours.bytes[..], &appended, behind].concat();
+        assert_damaged(read(&bytes, None), states[3].0, "reference");
+    }
 }
 
 #[test]
