@@ -4,6 +4,7 @@
 mod command_lines;
 mod config_manifest;
 mod conformance;
+mod ctl_workdir;
 mod defects;
 mod exclusion;
 mod herd;

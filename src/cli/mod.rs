@@ -4,6 +4,7 @@
 //! is a [`Failure`]: one line and an exit code, printed by `main`.
 
 mod config;
+mod ctl;
 mod flags;
 mod menu;
 mod pd;
@@ -104,6 +105,11 @@ const COMMANDS: Menu = Menu {
             name: "config",
             about: "print parts of raft_config.json, or log a region into a workdir",
             run: |words| config::COMMANDS.run(words),
+        },
+        Entry {
+            name: "ctl",
+            about: "check, print or repair a workdir that no server has open",
+            run: |words| ctl::COMMANDS.run(words),
         },
     ],
     notes: "",

@@ -53,7 +53,8 @@ impl fmt::Display for StorageError {
                 let is_state = file.file_name().is_some_and(|name| name == STATE_FILE);
                 let way_out = if is_state {
                     format!(
-                        "raise both counters above every value in use with `pd-lite ctl workdir set-min --workdir {workdir}`"
+                        "set both counters above every value in use with \
+                         `pd-lite ctl workdir set-min --workdir {workdir} --id-min N --ts-min N`"
                     )
                 } else {
                     format!("start without its routes with `pd-lite ctl workdir rebuild --workdir {workdir}`")

@@ -1,7 +1,6 @@
 //! Opens a workdir: the lock, then `CURRENT`, the manifest and the checkpoint, each checked against the others. Nothing but
 //! the lock file is written.
 
-use std::fmt::Write;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,11 +89,8 @@ pub(super) fn lock(fs: &dyn Fs, workdir: &Path) -> Result<Box<dyn File>, Storage
     let Some(file) = fs.try_lock(&path).map_err(|source| StorageError::io("lock", &path, source))? else {
         return Err(StorageError::InUse { workdir: workdir.to_owned(), holder: holder(fs, &path) });
     };
-    let mut line = String::new();
-    writeln!(line, "pid {}", std::process::id()).expect("writing to a string never fails");
-    file.set_len(0)
-        .and_then(|()| file.write_all_at(line.as_bytes(), 0))
-        .map_err(|source| StorageError::io("write", &path, source))?;
+    // Only a help for who finds the workdir in use: no reason to refuse on a full disk.
+    let _ = file.set_len(0).and_then(|()| file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0));
     Ok(file)
 }
 

@@ -103,10 +103,12 @@ struct Pending {
     ends_plain: bool,
     /// Something that neither we nor the reference write in this place.
     is_odd: bool,
+    /// A region record that cannot be read, and why.
+    unreadable: Option<(u64, &'static str)>,
 }
 
 impl Pending {
-    fn push_region(&mut self, record: &[u8]) {
+    fn push_region(&mut self, offset: u64, record: &[u8]) {
         match decode::region(&record[HEADER_LEN..]) {
             Ok((change, ending)) => {
                 // We never append behind records of the reference: the manifest is rewritten first.
@@ -114,14 +116,14 @@ impl Pending {
                 self.ends_plain = ending == Ending::Plain;
                 self.changes.push(change);
             }
-            Err(_) => self.is_odd = true,
+            Err(reason) => self.unreadable = Some((offset, reason)),
         }
     }
 
     /// Whether the reference has read all of them and appended: it serves a batch that lost its commit in our crash, and
     /// what it acknowledged since then builds on that.
     fn is_from_reference(&self) -> bool {
-        self.ends_plain && !self.is_odd
+        self.ends_plain && !self.is_odd && self.unreadable.is_none()
     }
 }
 
@@ -148,10 +150,10 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
                         && commit.batch_len == offset - committed.end
                         && commit.checksum == crc32c::crc32c_append(checksum, &record[..COMMIT_LEN - 4]) =>
                 {
-                    for change in pending.changes.drain(..) {
-                        catalog.apply(change);
+                    if let Some((offset, reason)) = pending.unreadable {
+                        return Err(source.damaged(offset, reason));
                     }
-                    pending = Pending { changes: pending.changes, ..Pending::default() };
+                    std::mem::take(&mut pending).changes.into_iter().for_each(|change| catalog.apply(change));
                     scan.skip(len);
                     committed = Committed { salt, end: scan.offset(), next_batch: committed.next_batch + 1 };
                     issued = commit.issued;
@@ -160,7 +162,7 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
                 }
                 _ => pending.is_odd = true,
             },
-            TYPE_REGION => pending.push_region(record),
+            TYPE_REGION => pending.push_region(offset, record),
             _ => pending.is_odd = true,
         }
         checksum = crc32c::crc32c_append(checksum, record);

@@ -162,6 +162,15 @@ fn more_than_one_batch_behind_the_last_commit_is_damage() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_in_a_whole_batch_is_damage() {
+    let mut ours = Ours::new(1);
+    ours.put(&[region(1, "", "m")], limits(1, 1));
+    let offset = ours.len();
+    ours.batch([raw(7, b"\x02\x02"), plain(&region(3, "m", ""))].concat(), limits(1, 1));
+    assert_damaged(read(&ours.bytes, None), offset, "delete flag");
+}
+
+#[test]
 fn commits_count_only_in_their_place() {
     let issued = limits(1, 1);
     let mut base = Ours::new(1);
@@ -267,8 +276,10 @@ fn records_of_the_reference_are_never_cut_off_with_a_damaged_batch() {
         let bytes = [&ours.bytes[..], &odd, &appended].concat();
         assert_damaged(read(&bytes, None), states[3].0, "reference");
     }
-    let bytes = [&ours.bytes[..], &appended, &marked].concat();
-    assert_damaged(read(&bytes, None), states[3].0, "reference");
+    for behind in [&marked[..], &[&marked[..], &appended].concat()] {
+        let bytes = [&ours.bytes[..], &appended, behind].concat();
+        assert_damaged(read(&bytes, None), states[3].0, "reference");
+    }
 }
 
 #[test]
