@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pd_lite::storage::fs::{File, Fs, OsFs};
+use pd_lite::storage::fs::{File, Fs, Identity, OsFs};
 use pd_lite::storage::state::STATE_FILE;
 
 /// How the name of every manifest begins.
@@ -125,5 +125,9 @@ impl File for CountingFile {
         }
         thread::sleep(self.sync_delay);
         self.inner.sync()
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        self.inner.identity()
     }
 }

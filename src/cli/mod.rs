@@ -162,7 +162,7 @@ mod tests {
         let workdir = PathBuf::from("w");
         let exit = |error| Failure::from(error).exit.code();
         assert_eq!(exit(StorageError::InUse { workdir: workdir.clone(), holder: None }), 3);
-        assert_eq!(exit(StorageError::ChangedUnderUs { file: workdir.clone(), expected: 1, found: 2 }), 3);
+        assert_eq!(exit(StorageError::ChangedUnderUs { file: workdir.clone(), change: String::new() }), 3);
         assert_eq!(exit(StorageError::NotOurs { workdir: workdir.clone(), reason: String::new() }), 2);
         assert_eq!(exit(StorageError::Damaged { file: workdir.clone(), offset: 0, reason: String::new() }), 4);
         let source = io::ErrorKind::Other.into();

@@ -1,9 +1,12 @@
 //! The allocators' checkpoint on the disk.
 //!
-//! Invariant: `given out <= durable`, for both counters. `durable` is what the state file holds.
+//! Invariant: `given out <= durable`, for both counters. `durable` is what the state file holds; when it holds anything else,
+//! another process gives values out too, and it is not written over.
 
+use super::StorageError;
 use super::dir::{Dir, WriteError};
 use super::manifest::Manifest;
+use super::open::read_state;
 use super::state::{Checkpoint, STATE_FILE, Synced};
 use crate::core::Limits;
 
@@ -30,10 +33,27 @@ impl CheckpointFile {
     }
 
     fn replace(&mut self, limits: Limits, synced: Synced) -> Result<(), WriteError> {
+        self.check().map_err(WriteError::Final)?;
         let checkpoint = Checkpoint { limits, synced: Some(synced) };
         self.dir.replace(STATE_FILE, checkpoint.encode().as_bytes())?;
         self.durable = limits;
         Ok(())
+    }
+
+    /// The reference ignores our lock: it may have given out values, and they would be given out again.
+    fn check(&self) -> Result<(), StorageError> {
+        let change = match read_state(&*self.dir.fs, &self.dir.path) {
+            Ok(found) => {
+                let found = found.map_or(Limits::default(), |(checkpoint, _)| checkpoint.limits);
+                if found == self.durable {
+                    return Ok(());
+                }
+                format!("gave values out: its last are id {} and timestamp {}", found.ids, found.timestamps)
+            }
+            Err(StorageError::Damaged { reason, .. }) => format!("wrote to it: {reason}"),
+            Err(error) => return Err(error),
+        };
+        Err(StorageError::ChangedUnderUs { file: self.dir.path.join(STATE_FILE), change })
     }
 
     /// What may have been given out, for a commit record or the last checkpoint. An allocator that was told to start above

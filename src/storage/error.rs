@@ -16,8 +16,8 @@ pub enum StorageError {
     NotOurs { workdir: PathBuf, reason: String },
     /// A file holds what no crash explains.
     Damaged { file: PathBuf, offset: u64, reason: String },
-    /// Another process wrote to the manifest while this one had it open.
-    ChangedUnderUs { file: PathBuf, expected: u64, found: u64 },
+    /// Another process changed a file of the workdir that this one works on. `change` completes "another process …".
+    ChangedUnderUs { file: PathBuf, change: String },
     /// An operation of the file system failed.
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
@@ -66,10 +66,10 @@ impl fmt::Display for StorageError {
                     file.display()
                 )
             }
-            Self::ChangedUnderUs { file, expected, found } => write!(
+            Self::ChangedUnderUs { file, change } => write!(
                 f,
-                "another process (a `nokv pd`, which ignores the lock?) wrote to {} while it was open: {expected} bytes \
-                 expected, {found} found; stop that process, then start again",
+                "{} changed while it was in use: another process (a `nokv pd`, which ignores the lock?) {change}; stop that \
+                 process, then start again",
                 file.display()
             ),
             Self::Io { action, path, source } => {
@@ -124,8 +124,8 @@ mod tests {
                 vec!["wd/PD_STATE.json", "pd-lite ctl workdir set-min --workdir wd"],
             ),
             (
-                StorageError::ChangedUnderUs { file: "wd/MANIFEST-000001".into(), expected: 10, found: 33 },
-                vec!["wd/MANIFEST-000001", "10", "33", "nokv pd"],
+                StorageError::ChangedUnderUs { file: "wd/PD_LOCK".into(), change: "removed it".into() },
+                vec!["wd/PD_LOCK", "removed it", "nokv pd"],
             ),
             (
                 StorageError::io("read", Path::new("wd/CURRENT"), io::ErrorKind::PermissionDenied.into()),

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A file system.
@@ -30,6 +30,13 @@ pub trait Fs: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
+/// The number of a file on its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub device: u64,
+    pub inode: u64,
+}
+
 /// An open file.
 #[expect(clippy::len_without_is_empty, reason = "a length that may fail; nobody asks whether a file is empty")]
 pub trait File: Send + Sync {
@@ -42,6 +49,8 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes the content and the length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// What tells this file from every other one, whatever its name is.
+    fn identity(&self) -> io::Result<Identity>;
 }
 
 impl dyn File + '_ {
@@ -188,6 +197,11 @@ impl File for fs::File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        let metadata = self.metadata()?;
+        Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 

@@ -130,7 +130,8 @@ impl Manifest {
         if found == expected {
             Ok(())
         } else {
-            Err(StorageError::ChangedUnderUs { file: self.path.clone(), expected, found })
+            let change = format!("wrote to it: {expected} bytes expected, {found} found");
+            Err(StorageError::ChangedUnderUs { file: self.path.clone(), change })
         }
     }
 }

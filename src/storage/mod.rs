@@ -6,6 +6,7 @@ pub mod decode;
 mod dir;
 pub mod error;
 pub mod fs;
+mod lock;
 mod manifest;
 pub mod offline;
 mod open;
@@ -29,7 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::channel::oneshot;
 
-use self::fs::{File, Fs};
+use self::fs::Fs;
+use self::lock::Lock;
 use self::state::Checkpoint;
 
 pub use self::error::StorageError;
@@ -96,17 +98,17 @@ pub type EditReply = oneshot::Sender<Result<EditOutcome, EditError>>;
 
 /// A workdir that is locked, read and checked. Nothing but the lock has been written yet.
 pub struct Opened {
-    pub(super) fs: Arc<dyn Fs>,
-    pub(super) workdir: PathBuf,
+    fs: Arc<dyn Fs>,
+    workdir: PathBuf,
     /// Held as long as the workdir is in use.
-    pub(super) lock: Box<dyn File>,
-    pub(super) found: Found,
+    lock: Lock,
+    found: Found,
     snapshot: Option<Snapshot>,
 }
 
 /// What stood in the workdir, and so what has to be done before the first append.
 #[derive(Debug)]
-pub(super) enum Found {
+enum Found {
     /// Nothing, or an unfinished creation: create state file, manifest and `CURRENT`.
     Nothing { checkpoint: Limits },
     /// A manifest of ours: go on at `end`. A torn tail stands behind it when `file_len` is more: keep a copy of the damaged

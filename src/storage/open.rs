@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::decode;
-use super::fs::{File, Fs};
+use super::fs::Fs;
+use super::lock::Lock;
 use super::record::OPENING_LEN;
 use super::replay::{Form, Replayed, replay};
 use super::state::{Checkpoint, STATE_FILE, Synced};
@@ -15,8 +16,6 @@ use crate::core::{Limits, Overlap};
 
 /// The file that names the manifest.
 pub(super) const CURRENT: &str = "CURRENT";
-/// The lock file. It holds one line that says who has, or had, the lock.
-pub(super) const LOCK: &str = "PD_LOCK";
 /// More than any name or checkpoint has, in bytes.
 const SMALL_FILE_LEN_MAX: usize = 1 << 16;
 
@@ -29,7 +28,7 @@ impl Opened {
     /// Any [`StorageError`] but `ChangedUnderUs`.
     pub fn open(fs: Arc<dyn Fs>, workdir: &Path) -> Result<Self, StorageError> {
         create_workdir(&*fs, workdir)?;
-        let lock = lock(&*fs, workdir)?;
+        let lock = Lock::take(&*fs, workdir)?;
         let contents = inspect(&*fs, workdir)?;
         for warning in contents.warnings() {
             log::warn!("{warning}");
@@ -81,33 +80,6 @@ pub(super) fn require_workdir(fs: &dyn Fs, workdir: &Path) -> Result<(), Storage
         Err(source) => return Err(StorageError::io("list", workdir, source)),
     };
     Err(StorageError::NotOurs { workdir: workdir.to_owned(), reason: reason.into() })
-}
-
-/// Takes the lock and leaves this process's id in its file.
-pub(super) fn lock(fs: &dyn Fs, workdir: &Path) -> Result<Box<dyn File>, StorageError> {
-    let path = workdir.join(LOCK);
-    let Some(file) = fs.try_lock(&path).map_err(|source| StorageError::io("lock", &path, source))? else {
-        return Err(StorageError::InUse { workdir: workdir.to_owned(), holder: holder(fs, &path) });
-    };
-    // Only a help for who finds the workdir in use: no reason to refuse on a full disk.
-    let _ = file.set_len(0).and_then(|()| file.write_all_at(format!("pid {}\n", std::process::id()).as_bytes(), 0));
-    Ok(file)
-}
-
-/// As [`lock`], for a look that writes nothing: a workdir without a lock file is not in use, and gets none.
-pub(super) fn lock_to_read(fs: &dyn Fs, workdir: &Path) -> Result<Option<Box<dyn File>>, StorageError> {
-    match fs.open(&workdir.join(LOCK)) {
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        _ => lock(fs, workdir).map(Some),
-    }
-}
-
-/// The first line of a lock file.
-fn holder(fs: &dyn Fs, path: &Path) -> Option<String> {
-    let bytes = read_small(fs, path).ok()??;
-    let line = bytes.split(|&byte| byte == b'\n').next()?;
-    let line = String::from_utf8_lossy(line.get(..64).unwrap_or(line));
-    (!line.is_empty()).then(|| line.escape_debug().to_string())
 }
 
 /// What a workdir holds.
@@ -261,7 +233,7 @@ pub(super) fn manifest_number(name: &str) -> Option<u64> {
 }
 
 /// The content of a small file; `None` when there is none.
-fn read_small(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+pub(super) fn read_small(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
     let read = |source| StorageError::io("read", path, source);
     let file = match fs.open(path) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),

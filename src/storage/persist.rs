@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, TryRecvError, after, never, select};
 use super::batch::{BATCH_EDITS_MAX, Batch, Offer};
 use super::checkpoint::CheckpointFile;
 use super::dir::{Dir, WriteError};
-use super::fs::File;
+use super::lock::Lock;
 use super::manifest::Manifest;
 use super::queue::{Queue, Request};
 use super::rewrite::{self, Rewrite};
@@ -36,10 +36,22 @@ const REWRITE_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Work {
     pub(super) dir: Dir,
     /// Held until the thread ends.
-    pub(super) _lock: Box<dyn File>,
+    pub(super) lock: Lock,
     pub(super) state: Arc<State>,
     pub(super) manifest: Manifest,
     pub(super) checkpoint: CheckpointFile,
+}
+
+impl Work {
+    /// Writes the checkpoint.
+    fn save(&mut self, limits: Limits) -> Result<(), WriteError> {
+        self.check_lock()?;
+        self.checkpoint.write(limits, &self.manifest)
+    }
+
+    fn check_lock(&self) -> Result<(), WriteError> {
+        self.lock.check(&*self.dir.fs).map_err(WriteError::Final)
+    }
 }
 
 /// The thread's state.
@@ -140,7 +152,7 @@ impl Persistence {
             Refill::NotBefore(wait) => return Ok(Some(wait)),
             Refill::Write(limits) => limits,
         };
-        match self.work.checkpoint.write(limits, &self.work.manifest) {
+        match self.work.save(limits) {
             Ok(()) => {
                 self.note_space(true);
                 // Counted from the end of the write, so that no second holds three of them.
@@ -243,6 +255,7 @@ impl Persistence {
     }
 
     fn append(&mut self, issued: Limits) -> Result<(), WriteError> {
+        self.work.check_lock()?;
         let mut written = self.work.manifest.write(&mut self.batch.records, issued);
         if matches!(written, Err(WriteError::NoSpace(_))) && self.give_rewrite_up() {
             // The space that the new manifest had may be enough.
@@ -346,7 +359,7 @@ impl Persistence {
         for reply in parked {
             let _ = reply.send(Err(AllocError::Stopped));
         }
-        self.work.checkpoint.write(self.given_out(), &self.work.manifest)?;
+        self.work.save(self.given_out())?;
         Ok(())
     }
 

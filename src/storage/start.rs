@@ -31,7 +31,7 @@ impl Opened {
     ///
     /// # Errors
     ///
-    /// `Io` when the files cannot be written, `ChangedUnderUs` when the manifest is not as it was read.
+    /// `Io` when the files cannot be written, `ChangedUnderUs` when a file is not as it was read.
     pub fn start(self, state: Arc<State>, fatal: Sender<StorageError>) -> Result<Writer, StorageError> {
         let dir = Dir { fs: self.fs, path: self.workdir };
         remove_left_overs(&dir, &self.found)?;
@@ -51,7 +51,7 @@ impl Opened {
                 convert(&dir, &name, checkpoint, &state.cluster)?
             }
         };
-        Writer::spawn(Work { dir, _lock: self.lock, state, manifest, checkpoint }, fatal)
+        Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint }, fatal)
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn files(workdir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(workdir)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap() != super::open::LOCK)
+        .filter(|path| path.file_name().unwrap() != super::lock::LOCK)
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap()))
         .collect();
     files.sort();

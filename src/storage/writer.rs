@@ -71,9 +71,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            log::error!("the persistence thread ended by an error: {error}");
-        }
+        // An error was told already, to whoever listens to `fatal`.
+        let _ = self.stop();
     }
 }
 
@@ -106,8 +105,8 @@ fn copy(error: &StorageError) -> StorageError {
         StorageError::Damaged { file, offset, reason } => {
             StorageError::Damaged { file: file.clone(), offset: *offset, reason: reason.clone() }
         }
-        StorageError::ChangedUnderUs { file, expected, found } => {
-            StorageError::ChangedUnderUs { file: file.clone(), expected: *expected, found: *found }
+        StorageError::ChangedUnderUs { file, change } => {
+            StorageError::ChangedUnderUs { file: file.clone(), change: change.clone() }
         }
         StorageError::Io { action, path, source } => {
             let source = match source.raw_os_error() {

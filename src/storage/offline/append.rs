@@ -8,8 +8,9 @@ use crate::core::{Limits, Overlap, Region};
 use crate::storage::StorageError;
 use crate::storage::checkpoint::CheckpointFile;
 use crate::storage::dir::{Dir, manifest_name};
+use crate::storage::lock::Lock;
 use crate::storage::manifest::Manifest;
-use crate::storage::open::{self, CURRENT, Contents, create_workdir, inspect};
+use crate::storage::open::{CURRENT, Contents, create_workdir, inspect};
 use crate::storage::record::{self, RegionState};
 use crate::storage::replay::{Form, Replayed};
 use crate::storage::start::keep_copy;
@@ -53,7 +54,7 @@ pub fn append_region(workdir: &Path, region: &Region, state: RegionState) -> Res
 
 pub(super) fn append_in(dir: &Dir, region: &Region, state: RegionState) -> Result<(), AppendError> {
     create_workdir(&*dir.fs, &dir.path)?;
-    let _lock = open::lock(&*dir.fs, &dir.path)?;
+    let _lock = Lock::take(&*dir.fs, &dir.path)?;
     let Contents { manifest, checkpoint } = inspect(&*dir.fs, &dir.path)?;
     let Some((name, replayed)) = manifest else {
         let name = create_as_reference(dir, checkpoint)?;

@@ -9,6 +9,7 @@ use super::on_disk;
 use crate::core::{Cluster, Limits, Region};
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
+use crate::storage::lock::Lock;
 use crate::storage::open::{self, Contents, inspect, overlap_error};
 use crate::storage::replay::{Form, Replayed};
 
@@ -79,7 +80,7 @@ pub fn dump(workdir: &Path) -> Result<Dump, StorageError> {
 
 fn dump_in(dir: &Dir) -> Result<Dump, StorageError> {
     open::require_workdir(&*dir.fs, &dir.path)?;
-    let _lock = open::lock_to_read(&*dir.fs, &dir.path)?;
+    let _lock = Lock::take_to_read(&*dir.fs, &dir.path)?;
     let contents = inspect(&*dir.fs, &dir.path)?;
     let problem = overlap(dir, &contents).err();
     let limits = contents.limits();

@@ -12,6 +12,7 @@ use crate::core::Limits;
 use crate::storage::StorageError;
 use crate::storage::checkpoint::CheckpointFile;
 use crate::storage::dir::{Dir, manifest_name, next_manifest_name};
+use crate::storage::lock::Lock;
 use crate::storage::manifest::Manifest;
 use crate::storage::open::{self, CURRENT, inspect, is_without_changes, manifest_number, read_current};
 use crate::storage::start::broken_name;
@@ -39,7 +40,7 @@ pub fn rebuild(workdir: &Path) -> Result<Option<Rebuilt>, StorageError> {
 
 pub(super) fn rebuild_in(dir: &Dir) -> Result<Option<Rebuilt>, StorageError> {
     open::require_workdir(&*dir.fs, &dir.path)?;
-    let _lock = open::lock(&*dir.fs, &dir.path)?;
+    let _lock = Lock::take(&*dir.fs, &dir.path)?;
     match inspect(&*dir.fs, &dir.path).and_then(|contents| overlap(dir, &contents)) {
         Ok(()) => return Ok(None),
         Err(StorageError::Damaged { .. }) => {}

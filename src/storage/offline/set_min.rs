@@ -7,6 +7,7 @@ use super::signs::{Signs, trusted_checkpoint};
 use crate::core::Limits;
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
+use crate::storage::lock::Lock;
 use crate::storage::open::{self, inspect};
 use crate::storage::state::{Checkpoint, STATE_FILE};
 
@@ -31,7 +32,7 @@ pub fn set_min(workdir: &Path, ids: Option<u64>, timestamps: Option<u64>) -> Res
 
 pub(super) fn set_min_in(dir: &Dir, ids: Option<u64>, timestamps: Option<u64>) -> Result<Raised, StorageError> {
     open::require_workdir(&*dir.fs, &dir.path)?;
-    let _lock = open::lock(&*dir.fs, &dir.path)?;
+    let _lock = Lock::take(&*dir.fs, &dir.path)?;
     if let Err(error @ StorageError::NotOurs { .. }) = inspect(&*dir.fs, &dir.path) {
         return Err(error);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::fs::OsFs;
-use super::super::open::LOCK;
+use super::super::lock::LOCK;
 use super::super::record::{self, RegionState};
 use super::super::{EditOutcome, StorageError};
 use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};

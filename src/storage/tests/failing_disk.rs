@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_channel::unbounded;
 
 use super::super::fs::OsFs;
+use super::super::lock::LOCK;
+use super::super::state::STATE_FILE;
 use super::super::{EditError, EditOutcome, StorageError};
 use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
 use super::support::{current, delete, narrow, run, wait};
@@ -110,13 +112,55 @@ fn a_manifest_that_somebody_else_wrote_to_is_left_alone() {
     std::fs::write(&path, &content).unwrap();
     assert_eq!(running.edit(narrow(2, 1)), Err(EditError::Stopped));
     match running.fatal.recv().unwrap() {
-        StorageError::ChangedUnderUs { file, expected, found } => {
-            assert_eq!((file, expected, found), (path.clone(), ours, ours + 1));
+        StorageError::ChangedUnderUs { file, change } => {
+            assert_eq!(file, path);
+            assert!(change.contains(&format!("{ours} bytes expected, {} found", ours + 1)), "{change}");
         }
         error => panic!("{error:?}"),
     }
     assert!(running.writer.stop().is_err());
     assert_eq!(std::fs::read(&path).unwrap(), content);
+}
+
+/// The reference ignores the lock, and replaces the state file whenever it gives a value out.
+#[test]
+fn a_checkpoint_that_somebody_else_wrote_is_not_written_over() {
+    for theirs in [r#"{"id_current":70000,"ts_current":70000}"#, ""] {
+        let dir = tempfile::tempdir().unwrap();
+        let running = run(OsFs, dir.path()).unwrap();
+        let first = running.take(Kind::Timestamp, 1).unwrap();
+        std::fs::write(dir.path().join(STATE_FILE), theirs).unwrap();
+        assert_eq!(running.take(Kind::Timestamp, 5000), Err(AllocError::Stopped), "after {first}");
+        match running.fatal.recv().unwrap() {
+            StorageError::ChangedUnderUs { file, .. } => assert_eq!(file, dir.path().join(STATE_FILE)),
+            error => panic!("{error:?}"),
+        }
+        assert!(running.writer.stop().is_err());
+        assert_eq!(std::fs::read_to_string(dir.path().join(STATE_FILE)).unwrap(), theirs);
+    }
+}
+
+/// The lock is on the file: without its name, a second process could take a lock of its own.
+#[test]
+fn nothing_is_written_once_the_lock_file_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = dir.path().join(LOCK);
+    for replaced in [false, true] {
+        let running = run(OsFs, dir.path()).unwrap();
+        std::fs::remove_file(&lock).unwrap();
+        if replaced {
+            std::fs::write(&lock, "pid 1\n").unwrap();
+        }
+        assert_eq!(running.edit(narrow(1, 1)), Err(EditError::Stopped));
+        match running.fatal.recv().unwrap() {
+            StorageError::ChangedUnderUs { file, .. } => assert_eq!(file, lock),
+            error => panic!("{error:?}"),
+        }
+        assert!(running.writer.stop().is_err());
+    }
+    let running = run(OsFs, dir.path()).unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    assert_eq!(running.take(Kind::Id, 1), Err(AllocError::Stopped));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::super::fs::{File, Fs, OsFs};
+use super::super::fs::{File, Fs, Identity, OsFs};
 
 /// An operation that changes the disk, or makes a change last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,10 @@ struct FaultFile {
 }
 
 impl File for FaultFile {
+    fn identity(&self) -> io::Result<Identity> {
+        self.inner.identity()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }

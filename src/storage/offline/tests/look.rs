@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::storage::open::LOCK;
+use crate::storage::lock::LOCK;
 use crate::storage::testing::{files, raw};
 
 #[test]
