@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pd_lite::storage::fs::{File, Fs, Identity, OsFs};
+use pd_lite::storage::fs::{Directory, File, Fs, Identity, OsFs};
 use pd_lite::storage::state::STATE_FILE;
 
 /// How the name of every manifest begins.
@@ -89,9 +89,24 @@ impl Fs for CountingDisk {
         OsFs.remove(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Directory>> {
+        Ok(Box::new(SlowDirectory { inner: OsFs.open_dir(dir)?, sync_delay: self.sync_delay }))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        OsFs.identity(path)
+    }
+}
+
+struct SlowDirectory {
+    inner: Box<dyn Directory>,
+    sync_delay: Duration,
+}
+
+impl Directory for SlowDirectory {
+    fn sync(&self) -> io::Result<()> {
         thread::sleep(self.sync_delay);
-        OsFs.sync_dir(dir)
+        self.inner.sync()
     }
 }
 

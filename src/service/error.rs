@@ -145,7 +145,7 @@ impl fmt::Display for Error {
                 };
                 write!(f, "{count} {values} were asked for and {left} are left of all 2^64")
             }
-            Self::NoSpace => f.write_str("the server's disk is full; nothing changed"),
+            Self::NoSpace => f.write_str("no space on the server's disk, or no file descriptor free; nothing changed"),
             Self::Overloaded => f.write_str("too many calls wait for the server's disk; nothing changed"),
             Self::OutcomeUnknown => {
                 f.write_str("the server failed during this call; whether it took effect is unknown")
@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(long.to_string(), "region 3: its end key has 5000 bytes, the limit is 4096 (--max-key-bytes)");
         let exhausted = Error::Exhausted { kind: Kind::Timestamp, count: 9, left: 3 };
         assert_eq!(exhausted.to_string(), "9 timestamps were asked for and 3 are left of all 2^64");
-        assert_eq!(Error::NoSpace.to_string(), "the server's disk is full; nothing changed; try again later");
+        let line = "no space on the server's disk, or no file descriptor free; nothing changed; try again later";
+        assert_eq!(Error::NoSpace.to_string(), line);
     }
 }

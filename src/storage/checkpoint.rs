@@ -33,7 +33,7 @@ impl CheckpointFile {
     }
 
     fn replace(&mut self, limits: Limits, synced: Synced) -> Result<(), WriteError> {
-        self.check().map_err(WriteError::Final)?;
+        self.check()?;
         let checkpoint = Checkpoint { limits, synced: Some(synced) };
         self.dir.replace(STATE_FILE, checkpoint.encode().as_bytes())?;
         self.durable = limits;
@@ -41,7 +41,7 @@ impl CheckpointFile {
     }
 
     /// The reference ignores our lock: it may have given out values, and they would be given out again.
-    fn check(&self) -> Result<(), StorageError> {
+    fn check(&self) -> Result<(), WriteError> {
         let change = match read_state(&*self.dir.fs, &self.dir.path) {
             Ok(found) => {
                 let found = found.map_or(Limits::default(), |(checkpoint, _)| checkpoint.limits);
@@ -51,9 +51,9 @@ impl CheckpointFile {
                 format!("gave values out: its last are id {} and timestamp {}", found.ids, found.timestamps)
             }
             Err(StorageError::Damaged { reason, .. }) => format!("wrote to it: {reason}"),
-            Err(error) => return Err(error),
+            Err(error) => return Err(WriteError::in_front(error)),
         };
-        Err(StorageError::ChangedUnderUs { file: self.dir.path.join(STATE_FILE), change })
+        Err(WriteError::Final(StorageError::ChangedUnderUs { file: self.dir.path.join(STATE_FILE), change }))
     }
 
     /// What may have been given out, for a commit record or the last checkpoint. An allocator that was told to start above

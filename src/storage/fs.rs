@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A file system.
 pub trait Fs: Send + Sync + 'static {
@@ -26,8 +26,16 @@ pub trait Fs: Send + Sync + 'static {
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn File>>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Opens a directory, for [`Directory::sync`].
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Directory>>;
+    /// What tells the file that has this name from every other one. Needs no file descriptor.
+    fn identity(&self, path: &Path) -> io::Result<Identity>;
+}
+
+/// An open directory.
+pub trait Directory: Send + Sync {
     /// Makes creations, renames and removals in the directory durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// The number of a file on its device.
@@ -88,35 +96,6 @@ impl dyn File + '_ {
     }
 }
 
-/// Puts `bytes` in the place of the file `dir/name`, whole or not at all, durable when it returns: a temporary file
-/// `NAME.tmp`, synced, renamed over the old one, the directory synced.
-pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let written = write_temporary(fs, dir, name, bytes)?;
-    install_temporary(fs, dir, name, written)
-}
-
-/// The first half of [`replace`]: until it returns the old file is untouched, and a failure can be undone by removing the
-/// temporary file.
-pub fn write_temporary(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<Box<dyn File>> {
-    let file = fs.create(&temporary(dir, name))?;
-    file.write_all_at(bytes, 0)?;
-    Ok(file)
-}
-
-/// The second half of [`replace`]: when it fails, which of the two files is on the disk is unknown.
-pub fn install_temporary(fs: &dyn Fs, dir: &Path, name: &str, written: Box<dyn File>) -> io::Result<()> {
-    written.sync()?;
-    drop(written);
-    fs.rename(&temporary(dir, name), &dir.join(name))?;
-    fs.sync_dir(dir)
-}
-
-/// Where [`replace`] prepares the new content of `dir/name`.
-#[must_use]
-pub fn temporary(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.tmp"))
-}
-
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFs;
@@ -133,10 +112,10 @@ impl Fs for OsFs {
         match fs::create_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             Err(error) => Err(error),
-            Ok(()) => match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                Some(parent) => self.sync_dir(parent),
-                None => self.sync_dir(Path::new(".")),
-            },
+            Ok(()) => {
+                let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+                self.open_dir(parent.unwrap_or(Path::new(".")))?.sync()
+            }
         }
     }
 
@@ -173,8 +152,18 @@ impl Fs for OsFs {
         fs::remove_file(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Directory>> {
+        Ok(Box::new(fs::File::open(dir)?))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        Ok(identity(&fs::metadata(path)?))
+    }
+}
+
+impl Directory for fs::File {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 
@@ -200,9 +189,12 @@ impl File for fs::File {
     }
 
     fn identity(&self) -> io::Result<Identity> {
-        let metadata = self.metadata()?;
-        Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
+        Ok(identity(&self.metadata()?))
     }
+}
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    Identity { device: metadata.dev(), inode: metadata.ino() }
 }
 
 #[cfg(test)]
@@ -220,17 +212,6 @@ mod tests {
         assert_eq!(OsFs.create_dir_all(&deep.join("file")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(OsFs.create_dir_all(&deep.join("file/d")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(OsFs.list(&deep).unwrap(), ["file"]);
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_leaves_no_temporary_file() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("name.tmp"), "left over and longer").unwrap();
-        for content in ["first", "2nd"] {
-            replace(&OsFs, dir.path(), "name", content.as_bytes()).unwrap();
-            assert_eq!(fs::read_to_string(dir.path().join("name")).unwrap(), content);
-            assert_eq!(OsFs.list(dir.path()).unwrap(), ["name"]);
-        }
     }
 
     #[test]

@@ -39,15 +39,16 @@ impl Lock {
         }
     }
 
-    /// Makes sure that the file which is locked still has its name, so that nobody else can hold the workdir.
+    /// Makes sure that the file which is locked still has its name, so that nobody else can hold the workdir. Opens nothing:
+    /// an append needs no file descriptor.
     ///
     /// # Errors
     ///
     /// `ChangedUnderUs`, or `Io` when that cannot be told.
     pub(super) fn check(&self, fs: &dyn Fs) -> Result<(), StorageError> {
         let look = |source| StorageError::io("look at", &self.path, source);
-        let is_ours = match fs.open(&self.path) {
-            Ok(named) => named.identity().map_err(look)? == self.file.identity().map_err(look)?,
+        let is_ours = match fs.identity(&self.path) {
+            Ok(named) => named == self.file.identity().map_err(look)?,
             Err(source) if source.kind() == io::ErrorKind::NotFound => false,
             Err(source) => return Err(look(source)),
         };

@@ -83,7 +83,7 @@ pub enum EditOutcome {
 pub enum EditError {
     /// The catalog's rules forbid it; nothing changed.
     Refused(Refusal),
-    /// The disk is full; nothing changed, and the same edit may succeed later.
+    /// No space on the disk, or no file descriptor free; nothing changed, and the same edit may succeed later.
     NoSpace,
     /// Too many edits are queued already; nothing changed.
     QueueFull,

@@ -3,7 +3,7 @@
 //! Each round: (1) the allocators' refill, if one is due; (2) one batch: edits in queue order up to the cut, judged,
 //! written, synced, applied, answered; (3) one slice of a rewrite, if one is under way or due. With nothing to do it waits
 //! for an edit, a poke or the time of the next refill. It ends when the queue is closed and empty (then it freezes the
-//! allocators and writes their exact values), or by the first error that is not "no space".
+//! allocators and writes their exact values), or by the first error that is not "no space" (or no file descriptor).
 //!
 //! Lock order: the catalog's lock and the allocators' are never held together, and neither during I/O. A hold of the
 //! catalog covers at most [`HOLD_EDITS_MAX`] edits.
@@ -300,7 +300,7 @@ impl Persistence {
         match self.rewrite_step() {
             Ok(stepped) => Ok(stepped),
             Err(WriteError::NoSpace(error)) => {
-                log::warn!("no space to rewrite the manifest, going on with the old one: {error}");
+                log::warn!("the manifest is not rewritten now, the old one goes on: {error}");
                 self.give_rewrite_up();
                 Ok(false)
             }
@@ -398,13 +398,17 @@ impl Persistence {
         self.work.checkpoint.given_out(issued)
     }
 
-    /// Logs the first failure for lack of space, and the first success after it.
+    /// Logs the first failure for lack of space or descriptors, and the first success after it.
     fn note_space(&mut self, has_space: bool) {
         if std::mem::replace(&mut self.has_space, has_space) != has_space {
             let workdir = self.workdir().display();
             match has_space {
-                false => log::warn!("no space in {workdir}: changes are refused until there is some"),
-                true => log::warn!("there is space in {workdir} again"),
+                false => {
+                    log::warn!(
+                        "no space in {workdir}, or no file descriptor free: what needs it is refused until there is"
+                    );
+                }
+                true => log::warn!("writing to {workdir} succeeds again"),
             }
         }
     }

@@ -49,7 +49,7 @@ pub(super) struct Rewrite {
 impl Rewrite {
     /// Creates the manifest that is to follow the one named `old`.
     pub(super) fn begin(dir: &Dir, old: &str) -> Result<Self, WriteError> {
-        let taken = dir.names().map_err(WriteError::Final)?;
+        let taken = dir.names().map_err(WriteError::in_front)?;
         let manifest = Manifest::create(dir, next_manifest_name(old, &taken))?;
         Ok(Self { manifest, from: Some(RegionId(0)), records: Vec::new() })
     }

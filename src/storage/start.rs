@@ -17,8 +17,7 @@ use super::persist::Work;
 use super::record::OPENING_LEN;
 use super::rewrite::Rewrite;
 use super::writer::Writer;
-use super::{Found, Opened, State, StorageError};
-use super::{decode, fs};
+use super::{Found, Opened, State, StorageError, decode};
 use crate::core::{Cluster, Limits};
 
 /// How much of a damaged file is copied at a time.
@@ -33,7 +32,7 @@ impl Opened {
     ///
     /// `Io` when the files cannot be written, `ChangedUnderUs` when a file is not as it was read.
     pub fn start(self, state: Arc<State>, fatal: Sender<StorageError>) -> Result<Writer, StorageError> {
-        let dir = Dir { fs: self.fs, path: self.workdir };
+        let dir = Dir::new(self.fs, self.workdir);
         remove_left_overs(&dir, &self.found)?;
         let (manifest, checkpoint) = match self.found {
             Found::Nothing { checkpoint } => create(&dir, checkpoint)?,
@@ -88,11 +87,11 @@ fn convert(
 pub(super) fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
     let kept = broken_name(name, &dir.names()?);
     let (from, to) = (dir.path.join(name), dir.path.join(&kept));
-    let temporary = fs::temporary(&dir.path, &kept);
+    let temporary = dir.temporary(&kept);
     copy(dir, &from, &temporary)
         .and_then(|()| dir.fs.rename(&temporary, &to))
-        .and_then(|()| dir.fs.sync_dir(&dir.path))
         .map_err(|source| StorageError::io("keep a copy of the damaged manifest as", &to, source))?;
+    dir.sync()?;
     log::warn!("{} is a copy of the manifest with its torn tail", to.display());
     Ok(())
 }

@@ -23,5 +23,5 @@ pub use self::rebuild::{Rebuilt, rebuild};
 pub use self::set_min::{Raised, set_min};
 
 fn on_disk(workdir: &Path) -> Dir {
-    Dir { fs: Arc::new(OsFs), path: workdir.to_owned() }
+    Dir::new(Arc::new(OsFs), workdir.to_owned())
 }

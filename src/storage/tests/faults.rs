@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::super::fs::{File, Fs, Identity, OsFs};
+use super::super::fs::{Directory, File, Fs, Identity, OsFs};
 
 /// An operation that changes the disk, or makes a change last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub enum Fate {
 }
 
 pub const EIO: i32 = 5;
+pub const EMFILE: i32 = 24;
 pub const ENOSPC: i32 = 28;
 pub const EDQUOT: i32 = 122;
 
@@ -46,6 +48,8 @@ pub struct FaultFs {
 
 struct Shared {
     rule: Mutex<Rule>,
+    /// What everything that needs a new file descriptor fails with; 0: nothing does.
+    open_error: AtomicI32,
     disk: Mutex<Disk>,
 }
 
@@ -53,12 +57,25 @@ impl FaultFs {
     /// Files that are in `dir` already count as synced.
     pub fn new(dir: &Path, rule: impl FnMut(Op, &Path) -> Fate + Send + 'static) -> Self {
         let disk = Disk::of(dir);
-        Self { shared: Arc::new(Shared { rule: Mutex::new(Box::new(rule)), disk: Mutex::new(disk) }) }
+        let rule: Mutex<Rule> = Mutex::new(Box::new(rule));
+        Self { shared: Arc::new(Shared { rule, open_error: AtomicI32::new(0), disk: Mutex::new(disk) }) }
     }
 
     /// From now on `rule` decides.
     pub fn set_rule(&self, rule: impl FnMut(Op, &Path) -> Fate + Send + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// From now on no file or directory can be opened or created (`Some`), or each can (`None`).
+    pub fn fail_opens(&self, code: Option<i32>) {
+        self.shared.open_error.store(code.unwrap_or(0), Ordering::SeqCst);
+    }
+
+    fn take_descriptor(&self) -> io::Result<()> {
+        match self.shared.open_error.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
     }
 
     /// Writes into the empty directory `to` what a power cut at this moment may leave.
@@ -86,18 +103,22 @@ impl Fs for FaultFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.take_descriptor()?;
         OsFs.list(dir)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.take_descriptor()?;
         OsFs.open(path)
     }
 
     fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.take_descriptor()?;
         Ok(self.wrap(path, OsFs.open_for_writing(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.take_descriptor()?;
         self.ask(Op::Create, path)?;
         let file = self.wrap(path, OsFs.create(path)?);
         self.shared.disk.lock().unwrap().created(path);
@@ -120,9 +141,28 @@ impl Fs for FaultFs {
         OsFs.remove(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.ask(Op::SyncDir, dir)?;
-        self.shared.disk.lock().unwrap().dir_synced();
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Directory>> {
+        self.take_descriptor()?;
+        Ok(Box::new(FaultDir { fs: self.clone(), path: dir.to_owned() }))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Identity> {
+        OsFs.identity(path)
+    }
+}
+
+struct FaultDir {
+    fs: FaultFs,
+    path: PathBuf,
+}
+
+impl Directory for FaultDir {
+    fn sync(&self) -> io::Result<()> {
+        self.fs.ask(Op::SyncDir, &self.path)?;
+        let mut disk = self.fs.shared.disk.lock().unwrap();
+        if self.path == disk.dir {
+            disk.dir_synced();
+        }
         Ok(())
     }
 }

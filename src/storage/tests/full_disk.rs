@@ -1,11 +1,12 @@
-//! No space: what was begun is undone, callers are told, and writing resumes by itself.
+//! No space, or no file descriptor: what was begun is undone, callers are told, and writing resumes by itself.
 
 use std::path::Path;
 
 use super::super::fs::OsFs;
-use super::super::{EditError, EditOutcome, StorageError};
-use super::faults::{EDQUOT, EIO, ENOSPC, Fate, FaultFs, Op};
-use super::support::{checkpoint, manifest_len, narrow, read, run};
+use super::super::rewrite::REWRITE_LEN_MIN;
+use super::super::{Edit, EditError, EditOutcome, StorageError};
+use super::faults::{EDQUOT, EIO, EMFILE, ENOSPC, Fate, FaultFs, Op};
+use super::support::{checkpoint, manifest_len, manifests, narrow, read, region, run};
 use crate::core::{AllocError, Kind, RegionId};
 
 fn is_manifest(path: &Path) -> bool {
@@ -90,6 +91,36 @@ fn allocations_that_need_a_refill_without_space_are_told_and_later_ones_are_serv
     assert_eq!(checkpoint(dir.path()).limits.timestamps, limit);
     assert_eq!(running.take(Kind::Timestamp, 1), Ok(first + 1), "below the limit");
     assert_eq!(running.edit(narrow(1, 1)), Ok(EditOutcome::Stored), "the manifest has space");
+    fs.set_rule(|_, _| Fate::Pass);
+    assert_eq!(running.take(Kind::Timestamp, 1 << 20), Ok(first + 2));
+    assert!(running.fatal.is_empty());
+    running.writer.stop().unwrap();
+    assert_eq!(checkpoint(dir.path()).limits.timestamps, first + 1 + (1 << 20));
+}
+
+#[test]
+fn edits_need_no_descriptor_and_what_does_is_refused_until_one_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    let first = running.take(Kind::Timestamp, 1).unwrap();
+    fs.fail_opens(Some(EMFILE));
+    // More than once, and until the manifest is due for a rewrite, which cannot begin.
+    for version in 1..=10 {
+        let long = "k".repeat(480_000);
+        let edit = Edit::Put(region(50, &format!("50{long}"), "51", version));
+        assert_eq!(running.edit(edit), Ok(EditOutcome::Stored));
+    }
+    assert_eq!(running.edit(narrow(1, 1)), Ok(EditOutcome::Stored));
+    assert!(manifest_len(dir.path()) > REWRITE_LEN_MIN);
+    assert_eq!(manifests(dir.path()), ["MANIFEST-000001"]);
+    assert_eq!(running.take(Kind::Timestamp, 1), Ok(first + 1), "below the limit");
+    assert_eq!(running.take(Kind::Timestamp, 1 << 20), Err(AllocError::NoSpace));
+    assert_eq!(running.take(Kind::Timestamp, 1 << 20), Err(AllocError::NoSpace));
+    fs.fail_opens(None);
+    // They fail at the first file that is created, too, when the last descriptor goes behind the look at the old one.
+    fs.set_rule(|op, _| if op == Op::Create { Fate::Fail(EMFILE) } else { Fate::Pass });
+    assert_eq!(running.take(Kind::Timestamp, 1 << 20), Err(AllocError::NoSpace));
     fs.set_rule(|_, _| Fate::Pass);
     assert_eq!(running.take(Kind::Timestamp, 1 << 20), Ok(first + 2));
     assert!(running.fatal.is_empty());

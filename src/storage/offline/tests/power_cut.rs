@@ -26,7 +26,7 @@ fn at_every_operation(
                 _ => Fate::Fail(EIO),
             },
         });
-        let is_done = command(&Dir { fs: Arc::new(fs.clone()), path: dir.path().to_owned() });
+        let is_done = command(&Dir::new(Arc::new(fs.clone()), dir.path().to_owned()));
         for cut in [PowerCut::Nothing, PowerCut::Contents, PowerCut::NamesAndContents] {
             let left = tempfile::tempdir().unwrap();
             fs.cut_power(cut, left.path());
