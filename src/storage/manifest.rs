@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::StorageError;
 use super::dir::{Dir, WriteError, is_no_space};
 use super::fs::File;
-use super::record;
+use super::record::{self, BATCH_LEN_MAX};
 use super::state::Synced;
 use crate::core::Limits;
 
@@ -49,7 +49,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Opens a manifest that was read before: whole up to `end`, where it ends or is cut now.
+    /// Opens a manifest that was read before: whole up to `end`, where it ends or is cut now. Durable when it returns.
     pub(super) fn resume(
         dir: &Dir,
         name: String,
@@ -61,11 +61,11 @@ impl Manifest {
         let path = dir.path.join(&name);
         let file = dir.fs.open_for_writing(&path).map_err(|source| StorageError::io("open", &path, source))?;
         let mut manifest = Self { file, name, path, salt, next_batch, end, synced: 0 };
+        manifest.check_len(file_len)?;
         if file_len > end {
-            manifest.check_len(file_len)?;
             manifest.cut().map_err(|source| StorageError::io("cut the torn tail of", &manifest.path, source))?;
         }
-        // What was read may still have been on its way to the disk when the process before this one ended.
+        manifest.write_last_again().map_err(|source| StorageError::io("write to", &manifest.path, source))?;
         manifest.sync()?;
         Ok(manifest)
     }
@@ -122,6 +122,18 @@ impl Manifest {
     fn cut(&self) -> std::io::Result<()> {
         self.file.set_len(self.end)?;
         self.file.sync()
+    }
+
+    /// Writes the bytes of the last batch once more, in place. They may never have got to the disk: a sync that failed, which
+    /// ended the process before this one, leaves them in the system's memory marked as written, and then the next sync
+    /// succeeds without them. Older batches were synced before this one was written.
+    fn write_last_again(&self) -> std::io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(self.end).map_or(BATCH_LEN_MAX, |end| end.min(BATCH_LEN_MAX))];
+        let start = self.end - len(&bytes);
+        if self.file.read_full_at(&mut bytes, start)? < bytes.len() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.write_all_at(&bytes, start)
     }
 
     /// The reference ignores our lock: it may have appended to the file, and would be overwritten now.
