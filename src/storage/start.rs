@@ -33,6 +33,9 @@ impl Opened {
     /// `Io` when the files cannot be written, `ChangedUnderUs` when a file is not as it was read.
     pub fn start(self, state: Arc<State>, fatal: Sender<StorageError>) -> Result<Writer, StorageError> {
         let dir = Dir::new(self.fs, self.workdir);
+        // The process before this one may have been killed between a rename and the sync of the directory: nothing may build
+        // on the new name before it is durable.
+        dir.sync()?;
         remove_left_overs(&dir, &self.found)?;
         let (manifest, checkpoint) = match self.found {
             Found::Nothing { checkpoint } => create(&dir, checkpoint)?,

@@ -56,6 +56,8 @@ pub(super) fn append_in(dir: &Dir, region: &Region, state: RegionState) -> Resul
     create_workdir(&*dir.fs, &dir.path)?;
     let _lock = Lock::take(&*dir.fs, &dir.path)?;
     let Contents { manifest, checkpoint } = inspect(&*dir.fs, &dir.path)?;
+    // What was found may be a rename that is not durable yet.
+    dir.sync()?;
     let Some((name, replayed)) = manifest else {
         let name = create_as_reference(dir, checkpoint)?;
         return Ok(append_plain(dir, &name, 0, region, state)?);

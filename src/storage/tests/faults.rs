@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -188,10 +189,13 @@ impl File for FaultFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        match self.fs.ask(Op::Write { offset, len: bytes.len() }, &self.path)? {
-            Fate::Short(len) => self.inner.write_at(&bytes[..len], offset),
-            _ => self.inner.write_at(bytes, offset),
-        }
+        let written = match self.fs.ask(Op::Write { offset, len: bytes.len() }, &self.path)? {
+            Fate::Short(len) => self.inner.write_at(&bytes[..len], offset)?,
+            _ => self.inner.write_at(bytes, offset)?,
+        };
+        let start = usize::try_from(offset).unwrap();
+        self.fs.shared.disk.lock().unwrap().dirty.entry(self.inode).or_default().push(start..start + written);
+        Ok(written)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -200,10 +204,13 @@ impl File for FaultFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.fs.ask(Op::Sync, &self.path)?;
+        let asked = self.fs.ask(Op::Sync, &self.path);
         let mut content = vec![0; usize::try_from(self.inner.len()?).unwrap()];
         self.inner.read_full_at(&mut content, 0)?;
-        self.fs.shared.disk.lock().unwrap().synced.insert(self.inode, content);
+        let mut disk = self.fs.shared.disk.lock().unwrap();
+        let dirty = disk.dirty.remove(&self.inode).unwrap_or_default();
+        asked?;
+        disk.synced(self.inode, &content, dirty);
         Ok(())
     }
 }
@@ -223,6 +230,8 @@ pub enum PowerCut {
 struct Disk {
     dir: PathBuf,
     synced: HashMap<u64, Vec<u8>>,
+    /// What was written since the last sync. A sync that fails forgets it, as the system does: the next one does not write it.
+    dirty: HashMap<u64, Vec<Range<usize>>>,
     names: BTreeMap<OsString, u64>,
     /// Handles of files without a name, so that their inodes are not given to others.
     kept: Vec<std::fs::File>,
@@ -230,7 +239,13 @@ struct Disk {
 
 impl Disk {
     fn of(dir: &Path) -> Self {
-        let mut disk = Self { dir: dir.to_owned(), synced: HashMap::new(), names: BTreeMap::new(), kept: Vec::new() };
+        let mut disk = Self {
+            dir: dir.to_owned(),
+            synced: HashMap::new(),
+            dirty: HashMap::new(),
+            names: BTreeMap::new(),
+            kept: Vec::new(),
+        };
         disk.dir_synced();
         for (name, inode) in &disk.names {
             disk.synced.insert(*inode, std::fs::read(dir.join(name)).unwrap());
@@ -255,6 +270,17 @@ impl Disk {
 
     fn keep_inode_of(&mut self, path: &Path) {
         self.kept.extend(std::fs::File::open(path));
+    }
+
+    fn synced(&mut self, inode: u64, content: &[u8], written: Vec<Range<usize>>) {
+        let synced = self.synced.entry(inode).or_default();
+        synced.resize(content.len(), 0);
+        for range in written {
+            let range = range.start..range.end.min(content.len());
+            if let Some(bytes) = content.get(range.clone()) {
+                synced[range].copy_from_slice(bytes);
+            }
+        }
     }
 
     fn dir_synced(&mut self) {

@@ -1,5 +1,5 @@
 //! The power goes at every single operation on the disk, one after the other: what was acknowledged is there afterwards,
-//! and no value is given out twice.
+//! and no value is given out twice. So it is when the process alone ends there, the next one goes on, and then the power goes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,11 +85,33 @@ fn at_every_operation(
             fs.cut_power(cut, left.path());
             check(left.path(), &known, &format!("operation {cut_at}, {cut:?}"));
         }
+        go_on(&fs, dir.path(), known, &format!("killed at operation {cut_at}"));
         if count.load(Ordering::SeqCst) <= cut_at {
             return cut_at;
         }
         cut_at += 1;
     }
+}
+
+/// Serves the workdir of a process that ended, by the same disk, until the power goes.
+fn go_on(fs: &FaultFs, dir: &Path, mut known: Known, context: &str) {
+    fs.set_rule(|_, _| Fate::Pass);
+    let running = run(fs.clone(), dir).unwrap_or_else(|error| panic!("{context}: {error}"));
+    known.regions = running.regions().into_iter().map(|region| (region.id(), region)).collect();
+    known.unknown = None;
+    for edit in [narrow(4, 1), narrow(5, 1), delete(4)] {
+        assert!(running.edit(edit.clone()).is_ok(), "{context}");
+        apply(&mut known.regions, &edit);
+    }
+    let cut_power = |known: &Known| {
+        let left = scratch();
+        fs.cut_power(PowerCut::NamesAndContents, left.path());
+        check(left.path(), known, context);
+    };
+    cut_power(&known);
+    known.given.ids = running.take(Kind::Id, 1).unwrap();
+    known.given.timestamps = running.take(Kind::Timestamp, 1).unwrap();
+    cut_power(&known);
 }
 
 /// A directory in memory, where the system has one: these tests make thousands of files, and the record of what was synced
