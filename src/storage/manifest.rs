@@ -136,15 +136,20 @@ impl Manifest {
         self.file.write_all_at(&bytes, start)
     }
 
-    /// The reference ignores our lock: it may have appended to the file, and would be overwritten now.
     fn check_len(&self, expected: u64) -> Result<(), StorageError> {
-        let found = self.file.len().map_err(|source| StorageError::io("read the size of", &self.path, source))?;
-        if found == expected {
-            Ok(())
-        } else {
-            let change = format!("wrote to it: {expected} bytes expected, {found} found");
-            Err(StorageError::ChangedUnderUs { file: self.path.clone(), change })
-        }
+        check_len(&*self.file, &self.path, expected)
+    }
+}
+
+/// Makes sure that a manifest has its length still. The reference ignores our lock: it may have appended to the file, and that
+/// would be lost now.
+pub(super) fn check_len(file: &dyn File, path: &Path, expected: u64) -> Result<(), StorageError> {
+    let found = file.len().map_err(|source| StorageError::io("read the size of", path, source))?;
+    if found == expected {
+        Ok(())
+    } else {
+        let change = format!("wrote to it: {expected} bytes expected, {found} found");
+        Err(StorageError::ChangedUnderUs { file: path.to_owned(), change })
     }
 }
 

@@ -115,8 +115,8 @@ enum Found {
     /// file as `*.broken`, then truncate to `end`.
     Ours { name: String, salt: u64, next_batch: u64, end: u64, file_len: u64, checkpoint: Checkpoint },
     /// To be rewritten in our form under a new number: the reference's manifest, or one of ours that the reference appended
-    /// to. With `torn` the old file is kept as `*.broken`, else it is deleted after the switch.
-    Rewrite { name: String, torn: bool, checkpoint: Limits },
+    /// to. It is deleted after the switch. With a torn tail behind `end` a copy of it is kept as `*.broken`.
+    Rewrite { name: String, end: u64, file_len: u64, checkpoint: Limits },
 }
 
 /// What a workdir held.

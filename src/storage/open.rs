@@ -109,7 +109,7 @@ impl Contents {
             (Form::Ours { salt, next_batch }, Some(checkpoint)) if !replayed.appended_by_reference => {
                 Found::Ours { name, salt, next_batch, end, file_len, checkpoint }
             }
-            _ => Found::Rewrite { name, torn: end < file_len, checkpoint: limits },
+            _ => Found::Rewrite { name, end, file_len, checkpoint: limits },
         };
         (found, Snapshot { regions: replayed.regions, issued: limits })
     }
@@ -134,8 +134,25 @@ pub(super) fn inspect(fs: &dyn Fs, workdir: &Path) -> Result<Contents, StorageEr
     let replayed = read_manifest(fs, workdir, &name, synced)?;
     if let Form::Ours { .. } = replayed.form {
         check_state_beside_ours(&workdir.join(STATE_FILE), state.as_ref(), replayed.issued)?;
+        if let Some(synced) =
+            synced.filter(|synced| !replayed.appended_by_reference && is_newer(&synced.manifest, &name))
+        {
+            let Synced { manifest, bytes } = synced;
+            let reason = format!("it names {name}, but the checkpoint knows {bytes} bytes of {manifest} as synced");
+            return Err(StorageError::damaged(&workdir.join(CURRENT), 0, reason));
+        }
     }
     Ok(Contents { manifest: Some((name, replayed)), checkpoint: state.map(|(checkpoint, _)| checkpoint) })
+}
+
+/// Tells whether the manifest that the checkpoint knows came after the one that `CURRENT` names.
+///
+/// Then an old `CURRENT` was put back, if the latter is ours and nobody else appended to it: the checkpoint names a new
+/// manifest only when `CURRENT` does, but for a conversion, which writes the checkpoint first. What it converts is the
+/// reference's, or ends with records of the reference, and these are durable before that checkpoint.
+fn is_newer(known: &str, current: &str) -> bool {
+    // Behind the last number the next one is any that is free.
+    manifest_number(known).filter(|&known| known != u64::MAX) > manifest_number(current)
 }
 
 /// Reads the manifest that `CURRENT` names. `synced` counts when it is about this manifest.

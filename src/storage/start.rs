@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::checkpoint::CheckpointFile;
 use super::dir::{Dir, manifest_name};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, check_len};
 use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
 use super::record::OPENING_LEN;
@@ -46,11 +46,11 @@ impl Opened {
                 let manifest = Manifest::resume(&dir, name, salt, next_batch, end, file_len)?;
                 (manifest, CheckpointFile::new(dir.clone(), checkpoint.limits))
             }
-            Found::Rewrite { name, torn, checkpoint } => {
-                if torn {
+            Found::Rewrite { name, end, file_len, checkpoint } => {
+                if file_len > end {
                     keep_copy(&dir, &name)?;
                 }
-                convert(&dir, &name, checkpoint, &state.cluster)?
+                convert(&dir, &name, file_len, checkpoint, &state.cluster)?
             }
         };
         Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint }, fatal)
@@ -67,13 +67,20 @@ fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), Stora
     Ok((manifest, checkpoint))
 }
 
-/// Writes a new manifest with all regions and makes it the current one.
+/// Writes a new manifest with all regions and makes it the current one, in the place of the one that was read, `file_len`
+/// bytes long.
 fn convert(
     dir: &Dir,
     name: &str,
+    file_len: u64,
     limits: Limits,
     cluster: &Mutex<Cluster>,
 ) -> Result<(Manifest, CheckpointFile), StorageError> {
+    let path = dir.path.join(name);
+    let old = dir.fs.open_for_writing(&path).map_err(|source| StorageError::io("open", &path, source))?;
+    // The reference syncs nothing. Without its records this would be a manifest of ours, older than what the checkpoint
+    // names from the next lines on, and that is damage.
+    old.sync().map_err(|source| StorageError::io("sync", &path, source))?;
     let mut rewrite = Rewrite::begin(dir, name)?;
     while !rewrite.is_complete() {
         rewrite.copy_slice(cluster, limits)?;
@@ -81,8 +88,9 @@ fn convert(
     rewrite.sync()?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;
+    check_len(&*old, &path, file_len)?;
     rewrite.make_current(dir)?;
-    dir.discard(&dir.path.join(name));
+    dir.discard(&path);
     Ok((rewrite.into_manifest(), checkpoint))
 }
 
@@ -131,7 +139,7 @@ fn remove_left_overs(dir: &Dir, found: &Found) -> Result<(), StorageError> {
         let is_manifest = manifest_number(&name).is_some_and(|number| manifest_name(number) == name);
         let path = dir.path.join(&name);
         if is_manifest && Some(&name) != current && is_ours(dir, &path)? {
-            log::info!("removing {}, left over from an interrupted rewrite", path.display());
+            log::warn!("removing {}, left over from an interrupted rewrite", path.display());
             dir.discard(&path);
         }
     }

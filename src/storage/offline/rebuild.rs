@@ -54,7 +54,7 @@ pub(super) fn rebuild_in(dir: &Dir) -> Result<Option<Rebuilt>, StorageError> {
         dir.replace(STATE_FILE, Checkpoint { limits, synced: None }.encode().as_bytes())?;
     }
     let name = new_name(dir, synced.as_ref())?;
-    let kept = move_aside(dir)?;
+    let kept = move_aside(dir, synced.as_ref())?;
     let manifest = Manifest::create(dir, name)?;
     dir.replace(CURRENT, manifest.name().as_bytes())?;
     CheckpointFile::new(dir.clone(), limits).write(limits, &manifest)?;
@@ -70,14 +70,16 @@ fn new_name(dir: &Dir, synced: Option<&Synced>) -> Result<String, StorageError> 
     Ok(next_manifest_name(&manifest_name(highest), &names))
 }
 
-/// Renames the manifest that `CURRENT` names, or all that hold anything when it names none.
-fn move_aside(dir: &Dir) -> Result<Vec<PathBuf>, StorageError> {
+/// Renames the manifest that `CURRENT` names and the one that the checkpoint names, which a start would take for a left-over,
+/// or all that hold anything when `CURRENT` names none.
+fn move_aside(dir: &Dir, synced: Option<&Synced>) -> Result<Vec<PathBuf>, StorageError> {
     let mut names = dir.names()?;
     names.sort();
     let current = read_current(&*dir.fs, &dir.path).ok().flatten();
     let mut kept = Vec::new();
     for name in names.iter().filter(|name| manifest_number(name).is_some()) {
-        if current.as_ref().is_some_and(|current| current != name)
+        let is_known = synced.is_some_and(|synced| synced.manifest == *name);
+        if current.as_ref().is_some_and(|current| current != name && !is_known)
             || (current.is_none() && is_without_changes(&*dir.fs, &dir.path.join(name))?)
         {
             continue;

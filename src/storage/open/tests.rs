@@ -168,14 +168,16 @@ fn what_the_reference_wrote_since_then_is_read_and_rewritten() {
         let content = [("CURRENT", &b"MANIFEST-000001"[..]), ("MANIFEST-000001", &manifest), (STATE_FILE, state)];
         let (_dir, opened) = open_with(&content);
         let mut opened = opened.unwrap();
-        assert!(matches!(&opened.found, Found::Rewrite { torn: false, .. }));
+        assert!(matches!(&opened.found, Found::Rewrite { end, file_len, .. } if end == file_len));
         assert_eq!(regions_of(&mut opened), [region(1, "", "m"), region(2, "n", "")]);
     }
     // Its rewrite leaves neither our records nor our opening; the state file may still be ours.
     let rewritten = [raw(2, b"\x00\x00"), plain(&region(1, "", ""))].concat();
     let content = [("CURRENT", &b"MANIFEST-000002"[..]), ("MANIFEST-000002", &rewritten), (STATE_FILE, &state)];
     let mut opened = open_with(&content).1.unwrap();
-    assert!(matches!(&opened.found, Found::Rewrite { name, torn: false, .. } if name == "MANIFEST-000002"));
+    assert!(
+        matches!(&opened.found, Found::Rewrite { name, end, file_len, .. } if name == "MANIFEST-000002" && end == file_len)
+    );
     assert_eq!(opened.take_snapshot().issued, Limits { ids: 13, timestamps: 40 });
 }
 
@@ -283,6 +285,44 @@ fn beside_the_references_manifest_its_leniency_holds() {
         assert!(matches!(with(lost), Err(StorageError::Damaged { .. })), "{}", String::from_utf8_lossy(lost));
     }
     assert!(matches!(with(&state(22)), Err(StorageError::Damaged { .. })), "our checkpoint names this manifest");
+}
+
+#[test]
+fn an_old_current_that_was_put_back_is_damage() {
+    let mut manifest = ours().0;
+    let state = |name: &str| {
+        let synced = Some(Synced { manifest: name.into(), bytes: 999 });
+        Checkpoint { limits: Limits { ids: 13, timestamps: 40 }, synced }.encode().into_bytes()
+    };
+    let newer = state("MANIFEST-000010");
+    let open_as = |name: &str, manifest: &[u8], state: &[u8]| {
+        open_with(&[("CURRENT", name.as_bytes()), (name, manifest), (STATE_FILE, state)]).1.map(|opened| opened.found)
+    };
+    assert_damaged(
+        &[("CURRENT", b"MANIFEST-000009"), ("MANIFEST-000009", &manifest), (STATE_FILE, &newer)],
+        "CURRENT",
+        "999 bytes of MANIFEST-000010",
+    );
+    // Whether the newer one is still there does not matter.
+    let content = [
+        ("CURRENT", &b"MANIFEST-000009"[..]),
+        ("MANIFEST-000009", &manifest),
+        ("MANIFEST-000010", &manifest),
+        (STATE_FILE, &newer),
+    ];
+    assert_damaged(&content, "CURRENT", "999 bytes of MANIFEST-000010");
+
+    assert!(
+        matches!(open_as("MANIFEST-000011", &manifest, &newer), Ok(Found::Ours { .. })),
+        "a rewrite came to its end"
+    );
+    let last = format!("MANIFEST-{}", u64::MAX);
+    assert!(open_as("MANIFEST-000001", &manifest, &state(&last)).is_ok(), "there is no number behind the last one");
+    // Conversions that came as far as the checkpoint.
+    manifest.extend(plain(&region(3, "a", "b")));
+    assert!(matches!(open_as("MANIFEST-000009", &manifest, &newer), Ok(Found::Rewrite { .. })));
+    let manifest = plain(&region(3, "a", "b"));
+    assert!(matches!(open_as("MANIFEST-000009", &manifest, &newer), Ok(Found::Rewrite { .. })));
 }
 
 #[test]

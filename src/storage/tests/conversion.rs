@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::fs::OsFs;
+use super::super::fs::{Fs, OsFs};
 use super::super::lock::LOCK;
 use super::super::record::{self, RegionState};
 use super::super::{EditOutcome, StorageError};
+use super::faults::{EIO, Fate, FaultFs, Op, PowerCut};
 use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};
 use crate::core::{Kind, Region};
 
@@ -167,6 +168,48 @@ fn only_left_overs_of_ours_are_removed_at_a_start() {
         manifests(dir.path()),
         ["MANIFEST-000001", "MANIFEST-000003.broken", "MANIFEST-000004", "MANIFEST-000005", "MANIFEST-7"]
     );
+}
+
+/// A power cut before `CURRENT` names the new manifest must leave the old one as it was read, and the reference syncs nothing.
+#[test]
+fn what_the_reference_appended_is_durable_before_the_checkpoint_names_the_next_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(run(OsFs, dir.path()).unwrap());
+    let fs = FaultFs::new(dir.path(), |op, path| match op {
+        Op::Rename if path.ends_with("CURRENT.tmp") => Fate::Fail(EIO),
+        _ => Fate::Pass,
+    });
+    let file = fs.open_for_writing(&dir.path().join("MANIFEST-000001")).unwrap();
+    let mut record = Vec::new();
+    record::push_put(&mut record, &region(2, "a", "b", 1), RegionState::Plain, false);
+    file.write_all_at(&record, file.len().unwrap()).unwrap();
+    assert!(run(fs.clone(), dir.path()).is_err());
+    let left = tempfile::tempdir().unwrap();
+    fs.cut_power(PowerCut::NamesAndContents, left.path());
+    assert_eq!(current(left.path()), "MANIFEST-000001");
+    assert_eq!(checkpoint(left.path()).synced.unwrap().manifest, "MANIFEST-000002");
+    assert_eq!(run(OsFs, left.path()).unwrap().regions(), [region(2, "a", "b", 1)]);
+}
+
+/// The reference ignores the lock, and may append while its manifest is converted.
+#[test]
+fn a_manifest_that_grows_during_its_conversion_is_not_replaced() {
+    let (dir, _) = restore("torn-tail");
+    let path = dir.path().join("MANIFEST-000001");
+    let grown = path.clone();
+    let fs = FaultFs::new(dir.path(), move |op, path| {
+        if op == Op::Rename && path.ends_with("PD_STATE.json.tmp") {
+            let mut content = std::fs::read(&grown).unwrap();
+            content.push(0);
+            std::fs::write(&grown, content).unwrap();
+        }
+        Fate::Pass
+    });
+    match run(fs, dir.path()).err().unwrap() {
+        StorageError::ChangedUnderUs { file, .. } => assert_eq!(file, path),
+        error => panic!("{error:?}"),
+    }
+    assert_eq!(current(dir.path()), "MANIFEST-000001");
 }
 
 #[test]

@@ -95,6 +95,22 @@ fn rebuild_moves_what_is_damaged_aside_and_keeps_the_counters() {
 }
 
 #[test]
+fn rebuild_keeps_the_newer_manifest_where_an_old_current_was_put_back() {
+    let dir = ours();
+    let old = std::fs::read(dir.path().join("MANIFEST-000001")).unwrap();
+    let synced = Some(Synced { manifest: "MANIFEST-000002".into(), bytes: 29 });
+    let state = Checkpoint { limits: COUNTERS, synced }.encode();
+    let newer = Ours::new(4).bytes;
+    fill(dir.path(), &[("MANIFEST-000002", &newer), (STATE_FILE, state.as_bytes())]);
+    assert!(check(dir.path()).unwrap().problem.unwrap().contains("MANIFEST-000002"));
+    assert_eq!(rebuild(dir.path()).unwrap().unwrap().manifest, "MANIFEST-000003");
+    let server = run(OsFs, dir.path()).unwrap();
+    server.writer.stop().unwrap();
+    assert_eq!(std::fs::read(dir.path().join("MANIFEST-000001.broken")).unwrap(), old);
+    assert_eq!(std::fs::read(dir.path().join("MANIFEST-000002.broken")).unwrap(), newer);
+}
+
+#[test]
 fn rebuild_helps_against_each_kind_of_damage() {
     let overlapping = reference();
     change(overlapping.path(), "MANIFEST-000001", |manifest| manifest.extend(plain(&region(3, "a", "b"))));
