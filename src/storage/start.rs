@@ -99,9 +99,11 @@ pub(super) fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
     let kept = broken_name(name, &dir.names()?);
     let (from, to) = (dir.path.join(name), dir.path.join(&kept));
     let temporary = dir.temporary(&kept);
-    copy(dir, &from, &temporary)
-        .and_then(|()| dir.fs.rename(&temporary, &to))
-        .map_err(|source| StorageError::io("keep a copy of the damaged manifest as", &to, source))?;
+    if let Err(source) = copy(dir, &from, &temporary).and_then(|()| dir.fs.rename(&temporary, &to)) {
+        // A disk that has no space for it needs what it took, and each later try would take as much once more.
+        let _ = dir.fs.remove(&temporary);
+        return Err(StorageError::io("keep a copy of the damaged manifest as", &to, source));
+    }
     dir.sync()?;
     log::warn!("{} is a copy of the manifest with its torn tail", to.display());
     Ok(())

@@ -10,7 +10,7 @@ use super::super::fs::{Fs, OsFs};
 use super::super::lock::LOCK;
 use super::super::record::{self, RegionState};
 use super::super::{EditOutcome, StorageError};
-use super::faults::{EIO, Fate, FaultFs, Op, PowerCut};
+use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op, PowerCut};
 use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};
 use crate::core::{Kind, Region};
 
@@ -210,6 +210,20 @@ fn a_manifest_that_grows_during_its_conversion_is_not_replaced() {
         error => panic!("{error:?}"),
     }
     assert_eq!(current(dir.path()), "MANIFEST-000001");
+}
+
+#[test]
+fn a_copy_for_which_there_is_no_space_is_not_left_half_made() {
+    let (dir, _) = restore("torn-tail");
+    let before = files(dir.path());
+    for fails in [|op| matches!(op, Op::Write { .. }), |op| op == Op::Sync, |op| op == Op::Rename] {
+        let fs = FaultFs::new(dir.path(), move |op, path| {
+            let is_copy = path.file_name().unwrap().to_str().unwrap().contains(".broken");
+            if is_copy && fails(op) { Fate::Fail(ENOSPC) } else { Fate::Pass }
+        });
+        assert!(matches!(run(fs, dir.path()), Err(StorageError::Io { .. })));
+        assert_eq!(files(dir.path()), before);
+    }
 }
 
 #[test]
