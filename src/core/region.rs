@@ -157,6 +157,12 @@ impl Region {
         Peers { rest: &self.bytes[offset(self.peers_at)..] }
     }
 
+    /// The bytes that its keys and peers take in memory.
+    #[must_use]
+    pub fn heap_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Tells whether both regions have the same peers in the same order.
     #[must_use]
     pub fn has_same_peers(&self, other: &Self) -> bool {

@@ -209,6 +209,8 @@ mod tests {
 
     use super::*;
     use crate::core::{Epoch, Peer, PeerId, StoreId};
+    use crate::storage::EditReply;
+    use crate::storage::queue::Room;
 
     type Answer = Result<EditOutcome, EditError>;
 
@@ -257,7 +259,7 @@ mod tests {
         let mut queue = edits.iter().peekable();
         while let Some(edit) = queue.peek() {
             let (reply, receiver) = oneshot::channel();
-            match batch.offer(Request { edit: (*edit).clone(), reply }, cluster) {
+            match batch.offer(request(edit, reply), cluster) {
                 Offer::Taken => {}
                 Offer::Answered(request, answer) => request.answer(answer),
                 Offer::Next(_) => {
@@ -340,7 +342,11 @@ mod tests {
     }
 
     fn offer(batch: &mut Batch, edit: &Edit) -> Offer {
-        batch.offer(Request { edit: edit.clone(), reply: oneshot::channel().0 }, &Cluster::default())
+        batch.offer(request(edit, oneshot::channel().0), &Cluster::default())
+    }
+
+    fn request(edit: &Edit, reply: EditReply) -> Request {
+        Request { edit: edit.clone(), reply, room: Room::take(&Arc::default(), edit).unwrap() }
     }
 
     fn any_edit() -> impl Strategy<Value = Edit> {

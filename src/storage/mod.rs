@@ -85,7 +85,7 @@ pub enum EditError {
     Refused(Refusal),
     /// No space on the disk, or no file descriptor free; nothing changed, and the same edit may succeed later.
     NoSpace,
-    /// Too many edits are queued already; nothing changed.
+    /// Too many edits, or too many bytes of them, are queued already; nothing changed.
     QueueFull,
     /// The disk failed while this edit was written: whether it is durable is unknown.
     Unknown,

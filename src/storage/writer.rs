@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 
 use super::persist::{Persistence, Work};
-use super::queue::{Queue, Request};
+use super::queue::Queue;
 use super::{Edit, EditError, EditReply, StorageError};
 
-pub use super::queue::QUEUE_MAX;
+pub use super::queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
 
 /// The handle of the persistence thread. Dropping it does what [`Writer::stop`] does.
 pub struct Writer {
@@ -45,7 +45,7 @@ impl Writer {
     ///
     /// `QueueFull` or `Stopped`.
     pub fn submit(&self, edit: Edit, reply: EditReply) -> Result<(), EditError> {
-        self.queue.send(Request { edit, reply })
+        self.queue.send(edit, reply)
     }
 
     /// Tells the thread that the allocators want a refill; never blocks.

@@ -81,6 +81,40 @@ fn a_full_queue_refuses_and_loses_nothing() {
 }
 
 #[test]
+fn a_queue_of_long_regions_is_full_before_it_has_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    let (entered, is_entered) = unbounded();
+    let (release, is_released) = unbounded::<()>();
+    fs.set_rule(move |op, _| {
+        if op == Op::Sync {
+            let _ = entered.send(());
+            let _ = is_released.recv();
+        }
+        Fate::Pass
+    });
+    let stuck = running.submit(narrow(1, 1)).unwrap();
+    is_entered.recv().unwrap();
+    // All of them overlap region 1, so that the writer gets through them without the disk.
+    let key = "0".repeat(1 << 20);
+    let long = |id| Edit::Put(region(id, &key, "1", 1));
+    let queued = (2..).map_while(|id| running.submit(long(id)).ok()).collect::<Vec<_>>();
+    assert!((60..64).contains(&queued.len()), "{}", queued.len());
+    assert_eq!(running.submit(long(99)).unwrap_err(), EditError::QueueFull);
+    let small = running.submit(narrow(98, 1)).unwrap();
+    let removal = running.submit(delete(97)).unwrap();
+    drop((release, is_entered));
+    assert_eq!(wait(stuck), Ok(EditOutcome::Stored));
+    for answer in queued {
+        assert!(matches!(wait(answer), Err(EditError::Refused(_))));
+    }
+    assert_eq!(wait(small), Ok(EditOutcome::Stored));
+    assert_eq!(wait(removal), Ok(EditOutcome::Removed { existed: false }));
+    assert!(matches!(running.edit(long(99)), Err(EditError::Refused(_))), "there is room again");
+}
+
+#[test]
 fn what_changes_nothing_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
