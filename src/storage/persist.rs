@@ -302,6 +302,8 @@ impl Persistence {
             Err(WriteError::NoSpace(error)) => {
                 log::warn!("the manifest is not rewritten now, the old one goes on: {error}");
                 self.give_rewrite_up();
+                // Also one that could not begin.
+                self.delay_rewrite();
                 Ok(false)
             }
             Err(WriteError::Final(error)) => Err(error),
@@ -345,10 +347,14 @@ impl Persistence {
 
     /// Returns whether there was a rewrite to give up.
     fn give_rewrite_up(&mut self) -> bool {
-        self.rewrite_not_before = self.began.elapsed() + REWRITE_RETRY;
         let Some(rewrite) = self.rewrite.take() else { return false };
         rewrite.abandon(&self.work.dir);
+        self.delay_rewrite();
         true
+    }
+
+    fn delay_rewrite(&mut self) {
+        self.rewrite_not_before = self.began.elapsed() + REWRITE_RETRY;
     }
 
     /// The clean end: every edit is answered.

@@ -9,7 +9,7 @@ use crossbeam_channel::unbounded;
 
 use super::super::fs::OsFs;
 use super::super::rewrite::{REWRITE_LEN_MIN, SLICE_REGIONS_MAX};
-use super::super::{Edit, EditOutcome};
+use super::super::{Edit, EditError, EditOutcome};
 use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
 use super::support::{Running, apply, current, delete, manifest_len, manifests, narrow, read, region, run, wait};
 use crate::core::{Kind, Region, RegionId};
@@ -154,6 +154,31 @@ fn without_space_for_the_new_manifest_the_old_one_goes_on() {
         assert!(!dir.path().join("CURRENT.tmp").exists());
         assert!(read(OsFs, dir.path()).unwrap().0.iter().eq(expected.values()));
     }
+}
+
+#[test]
+fn an_append_without_space_delays_no_rewrite_when_none_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    let long = "k".repeat(480_000);
+    let edit = |version| Edit::Put(region(50, &format!("50{long}"), "51", version));
+    (1..=8).for_each(|version| assert!(running.edit(edit(version)).is_ok()));
+    assert!(manifest_len(dir.path()) < REWRITE_LEN_MIN);
+    fs.set_rule(|op, _| if matches!(op, Op::Write { .. }) { Fate::Fail(ENOSPC) } else { Fate::Pass });
+    assert_eq!(running.edit(edit(9)), Err(EditError::NoSpace));
+    let (begun, is_begun) = unbounded();
+    fs.set_rule(move |op, path| {
+        if op == Op::Create && name(path) == "MANIFEST-000002" {
+            begun.send(()).unwrap();
+        }
+        Fate::Pass
+    });
+    assert!(running.edit(edit(9)).is_ok());
+    // The rewrite that this makes due begins before the next edit is answered.
+    assert!(running.edit(narrow(1, 1)).is_ok());
+    assert!(is_begun.try_recv().is_ok());
+    running.writer.stop().unwrap();
 }
 
 #[test]
