@@ -49,7 +49,8 @@ impl fmt::Display for StorageError {
                 workdir.display()
             ),
             Self::Damaged { file, offset, reason } => {
-                let workdir = file.parent().unwrap_or(Path::new(".")).display();
+                let workdir = file.parent().filter(|workdir| !workdir.as_os_str().is_empty());
+                let workdir = shell_word(workdir.unwrap_or(Path::new(".")));
                 let is_state = file.file_name().is_some_and(|name| name == STATE_FILE);
                 let way_out = if is_state {
                     format!(
@@ -76,6 +77,11 @@ impl fmt::Display for StorageError {
                 write!(f, "cannot {action} {}: {source}", path.display())?;
                 match source.kind() {
                     io::ErrorKind::PermissionDenied => write!(f, "; check its owner and its permissions"),
+                    io::ErrorKind::NotFound => write!(f, "; look for a broken link in its path, then start again"),
+                    io::ErrorKind::ReadOnlyFilesystem => {
+                        write!(f, "; mount its file system for writing, or choose another --workdir")
+                    }
+                    io::ErrorKind::InvalidFilename => write!(f, "; choose a shorter --workdir"),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                         write!(f, "; make room and start again")
                     }
@@ -84,6 +90,14 @@ impl fmt::Display for StorageError {
             }
         }
     }
+}
+
+/// A path as a word of a command line: in single quotes if it holds anything but letters, digits and what no shell takes for
+/// its own.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+,:@%=".contains(char);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 impl Error for StorageError {
@@ -132,11 +146,38 @@ mod tests {
                 vec!["cannot read wd/CURRENT", "permission"],
             ),
         ];
-        for (error, words) in lines {
+        let io_kinds = [
+            (io::ErrorKind::NotFound, "broken link"),
+            (io::ErrorKind::ReadOnlyFilesystem, "mount"),
+            (io::ErrorKind::InvalidFilename, "shorter --workdir"),
+            (io::ErrorKind::StorageFull, "make room"),
+        ];
+        let io_lines =
+            io_kinds.map(|(kind, word)| (StorageError::io("open", Path::new("wd"), kind.into()), vec![word]));
+        for (error, words) in lines.into_iter().chain(io_lines) {
             let line = error.to_string();
             assert!(!line.contains('\n'), "{line}");
             for word in words {
                 assert!(line.contains(word), "{word:?} is missing in {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_workdir_is_one_word_of_the_command_that_helps() {
+        for (workdir, word) in [
+            ("/var/lib/pd-lite_1", "/var/lib/pd-lite_1"),
+            ("daten/größe", "daten/größe"),
+            ("my data", "'my data'"),
+            ("it's", r"'it'\''s'"),
+            ("a;b", "'a;b'"),
+            ("~", "'~'"),
+            ("", "."),
+        ] {
+            for file in ["MANIFEST-000001", "PD_STATE.json"] {
+                let line = StorageError::damaged(&Path::new(workdir).join(file), 0, "odd").to_string();
+                assert!(line.matches(&format!("--workdir {word}")).count() == 2, "{line}");
+                assert!(line.contains(&format!("--workdir {word}`")), "{line}");
             }
         }
     }
