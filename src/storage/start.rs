@@ -4,6 +4,7 @@
 //! state file are durable, because a state file that is missing beside our form is damage. An old manifest goes only after
 //! the name of the new one is durable.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -38,7 +39,10 @@ impl Opened {
         dir.sync()?;
         remove_left_overs(&dir, &self.found)?;
         let (manifest, checkpoint) = match self.found {
-            Found::Nothing { checkpoint } => create(&dir, checkpoint)?,
+            Found::Nothing { checkpoint } => {
+                sync_path(&dir)?;
+                create(&dir, checkpoint)?
+            }
             Found::Ours { name, salt, next_batch, end, file_len, checkpoint } => {
                 if file_len > end {
                     keep_copy(&dir, &name)?;
@@ -55,6 +59,21 @@ impl Opened {
         };
         Writer::spawn(Work { dir, lock: self.lock, state, manifest, checkpoint }, fatal)
     }
+}
+
+/// Makes the name of a new workdir durable, and those of the directories above it: an earlier start that was killed may have
+/// created them.
+fn sync_path(dir: &Dir) -> Result<(), StorageError> {
+    for parent in dir.path.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match dir.fs.open_dir(parent).and_then(|parent| parent.sync()) {
+            Ok(()) => {}
+            // Not readable, so hardly made by a start; or of a kind that has nothing to sync.
+            Err(source) if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+            Err(source) => return Err(StorageError::io("sync the directory", parent, source)),
+        }
+    }
+    Ok(())
 }
 
 /// Creates state file, manifest and `CURRENT`, in this order, each durable before the next.
@@ -109,7 +128,7 @@ pub(super) fn keep_copy(dir: &Dir, name: &str) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn copy(dir: &Dir, from: &Path, to: &Path) -> std::io::Result<()> {
+fn copy(dir: &Dir, from: &Path, to: &Path) -> io::Result<()> {
     let from = dir.fs.open(from)?;
     let to = dir.fs.create(to)?;
     let mut buffer = vec![0; COPY_LEN];

@@ -1,8 +1,9 @@
-//! Workdirs that the reference wrote: each good one is served, converted into our form, and opens again.
+//! What a start does to a workdir. Those that the reference wrote are served, converted into our form, and open again.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -151,6 +152,35 @@ fn a_region_longer_than_a_batch_is_converted() {
     drop(run(OsFs, dir.path()).unwrap());
     assert_eq!(manifests(dir.path()), ["MANIFEST-000002"]);
     assert_eq!(read(OsFs, dir.path()).unwrap().0, regions);
+}
+
+/// A start that was killed may have made the directory, and not synced the name.
+#[test]
+fn the_path_of_a_new_workdir_is_made_durable_though_it_exists() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a/wd");
+    std::fs::create_dir_all(&dir).unwrap();
+    let synced = Arc::new(Mutex::new(Vec::new()));
+    let seen = synced.clone();
+    let fs = FaultFs::new(&dir, move |op, path| {
+        if op == Op::SyncDir {
+            seen.lock().unwrap().push(path.to_owned());
+        }
+        Fate::Pass
+    });
+    drop(run(fs.clone(), &dir).unwrap());
+    let synced_once = std::mem::take(&mut *synced.lock().unwrap());
+    for path in [&dir, &parent.path().join("a"), parent.path()] {
+        assert!(synced_once.iter().any(|synced| synced == path), "{synced_once:?}");
+    }
+    drop(run(fs.clone(), &dir).unwrap());
+    assert!(synced.lock().unwrap().iter().all(|synced| *synced == dir), "{synced:?}");
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    let above = parent.path().join("a");
+    fs.set_rule(move |op, path| if op == Op::SyncDir && path == above { Fate::Fail(EIO) } else { Fate::Pass });
+    assert!(matches!(run(fs, &dir), Err(StorageError::Io { path, .. }) if path.ends_with("a")));
+    assert!(files(&dir).is_empty());
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn at_every_operation(
         let fs = FaultFs::new(dir.path(), move |op, path| {
             let number = counted.fetch_add(1, Ordering::SeqCst);
             if number < cut_at {
-                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                let name = path.file_name().unwrap_or_default().to_str().unwrap().to_owned();
                 let _ = report.as_ref().unwrap().send((op, name));
                 return Fate::Pass;
             }
