@@ -6,6 +6,7 @@ mod config_manifest;
 mod conformance;
 mod ctl_workdir;
 mod defects;
+mod descriptors;
 mod exclusion;
 mod herd;
 mod layers;
