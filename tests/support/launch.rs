@@ -116,6 +116,13 @@ pub fn start(mut command: Command) -> Result<Server, Exit> {
     }
 }
 
+/// Sends a process the signal `name`, without its SIG.
+pub fn signal(pid: u32, name: &str) {
+    // A shell's own `kill` is the one way to send a signal that needs neither unsafe code nor another package.
+    let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
 /// A server that serves.
 pub struct Server {
     child: Child,
@@ -166,9 +173,7 @@ impl Server {
     }
 
     pub fn signal(&self, name: &str) {
-        // A shell's own `kill` is the one way to send a signal that needs neither unsafe code nor another package.
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()]).status();
-        assert!(status.unwrap().success());
+        signal(self.pid(), name);
     }
 
     /// Ends the server by SIGKILL, as a crash would.
