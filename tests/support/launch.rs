@@ -76,8 +76,8 @@ impl Launch {
             None => Command::new(program),
             Some(blocks) => {
                 let mut shell = Command::new("sh");
-                // POSIX counts in blocks of 512 bytes. The signal that comes with the error is ignored across exec.
-                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
+                // POSIX counts in blocks of 512 bytes.
+                shell.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
                 shell
             }
         };
