@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CMAKE_POLICY_VERSION_MINIMUM ?= 3.5
 
 CARGO_FLAGS = --release --locked
-GRPC_CORE = $(CARGO_TARGET_DIR)/release/build/grpcio-sys-*/out/build/libgrpc_unsecure.a
+GRPC_CORE = "$(CARGO_TARGET_DIR)"/release/build/grpcio-sys-*/out/build/libgrpc_unsecure.a
 CLIENT_VENV = $(CARGO_TARGET_DIR)/foreign-client
 
 # $(call install,<Debian packages>): by apt-get, as root or by sudo; else one line that says what to do.

@@ -2,18 +2,17 @@
 //! surroundings.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use grpcio::{CallOption, Method, MethodType};
 use pd_lite::proto::pd::{TsoRequest, TsoResponse};
 use pd_lite::proto::pd_methods;
 
-use crate::support::Launch;
 use crate::support::client::region;
-use crate::support::launch::start;
+use crate::support::launch::{signal, start};
+use crate::support::{Client, Launch};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pd-lite");
 
@@ -26,9 +25,10 @@ fn refused(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), stderr.trim_end().to_owned())
 }
 
-fn signal(process: &Child, name: &str) {
-    let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &process.id().to_string()]).status();
-    assert!(status.unwrap().success());
+/// The address out of the log of a server that cannot tell it on stdout.
+fn logged_addr(log: &mut impl Iterator<Item = String>) -> String {
+    let line = log.find(|line| line.contains("serving on ")).unwrap();
+    line.split_once("serving on ").unwrap().1.to_owned()
 }
 
 #[test]
@@ -47,7 +47,11 @@ fn a_wrong_command_line_is_exit_code_2_and_says_what_is_expected() {
         (&["pd", "--", "--addr"], "error: unexpected word \"--addr\""),
         (&["pd", "--help=yes"], "error: --help takes no value"),
         (&["config", "pd", "--scope"], "error: --scope needs a value: host|docker"),
-        (&["no\nsuch"], "error: unknown command \"no\\nsuch\""),
+        (&["no\nsuch"], "error: unknown command \"no\\nsuch\" (see pd-lite --help)"),
+        (&["--version", "--bogus"], "error: unexpected word \"--bogus\" (see pd-lite --help)"),
+        (&["config", "--version", "x"], "error: unexpected word \"x\" (see pd-lite config --help)"),
+        (&["pd", "--bo\u{1b}[2Jgus\n"], "error: unknown flag --bo\\u{1b}[2Jgus\\n (see pd-lite pd --help)"),
+        (&["pd", "--addr", "x\ny"], "error: pd listen on x\\ny: the port is missing"),
     ] {
         let (exit, stderr) = refused(args);
         assert_eq!(exit, Some(2), "{args:?}");
@@ -61,6 +65,16 @@ fn version_is_the_crate_s() {
         let output = Command::new(PROGRAM).args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("pd-lite {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn help_that_is_asked_for_twice_is_printed_once() {
+    for args in [&["help"][..], &["--help", "-h"], &["help", "help"], &["-help", "--help"]] {
+        let output = Command::new(PROGRAM).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(stdout.matches("Usage: pd-lite <command>").count(), 1, "{args:?}");
     }
 }
 
@@ -117,7 +131,7 @@ fn a_signal_during_the_start_ends_it_at_once_and_cleanly() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = Command::new(PROGRAM).args(["pd", "--config"]).arg(&pipe).spawn().unwrap();
     let held = File::options().write(true).open(&pipe).unwrap();
-    signal(&child, "TERM");
+    signal(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     drop(held);
 }
@@ -145,10 +159,9 @@ fn a_closed_stdout_does_not_keep_it_from_serving() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let serving = log.find(|line| line.contains("serving on ")).unwrap();
-    let (_, addr) = serving.split_once("serving on ").unwrap();
-    TcpStream::connect(addr).unwrap().write_all(b"PRI").unwrap();
-    signal(&child, "TERM");
+    let client = Client::connect(&logged_addr(&mut log));
+    assert_eq!(client.tso(1).unwrap(), 1);
+    signal(child.id(), "TERM");
     assert!(log.any(|line| line.contains("SIGTERM")));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -159,8 +172,10 @@ fn a_full_stdout_does_not_keep_it_from_serving() {
     command.args(["pd", "--addr", "127.0.0.1:0", "--log-level", "info"]).stdout(File::create("/dev/full").unwrap());
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let client = Client::connect(&logged_addr(&mut log));
     assert!(log.any(|line| line.contains("cannot write to stdout")));
-    signal(&child, "INT");
+    assert_eq!(client.tso(1).unwrap(), 1);
+    signal(child.id(), "INT");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

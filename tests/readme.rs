@@ -52,9 +52,21 @@ fn the_python_client_of_the_readme_prints_what_the_readme_says() {
 }
 
 #[test]
-fn the_readme_lists_the_flags_of_pd() {
+fn the_readme_lists_the_flags_of_pd_with_their_defaults() {
     let help = Command::new(env!("CARGO_BIN_EXE_pd-lite")).args(["pd", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let table = between("## Flags of `pd-lite pd`\n", "A flag that is given wins");
     assert_eq!(flags(table), flags(&help));
+    for line in help.lines().filter(|line| line.contains("(default: ")) {
+        let name = line.split_whitespace().next().unwrap();
+        let default = line.split_once("(default: ").unwrap().1.trim_end_matches(')');
+        let told = table.split_once(&format!("`{name}` (")).map(|(_, rest)| rest.split([';', ')']).next().unwrap());
+        let told = told.unwrap_or_else(|| panic!("{name}: the table tells no default"));
+        if name == "--threads" {
+            continue; // It is the machine's.
+        }
+        // A number is told with its thousands apart; behind a default with a comma stands what it is about.
+        let told = told.split(", ").next().unwrap().replace(',', "");
+        assert_eq!(told, default, "{name}");
+    }
 }

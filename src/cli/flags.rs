@@ -185,7 +185,8 @@ impl<A: Default> Command<A> {
     #[must_use]
     pub fn help(&self) -> String {
         const HELP: [(&str, &str); 2] = [("--help", "print this text"), ("--version", "print the version")];
-        let typed = |flag: &Flag<A>| format!("--{} {}", flag.name, flag.value).trim_end().to_owned();
+        let dashes = |name: &str| if name.len() == 1 { "-" } else { "--" };
+        let typed = |flag: &Flag<A>| format!("{}{} {}", dashes(flag.name), flag.name, flag.value).trim_end().to_owned();
         let width = self.flags().map(|flag| typed(flag).len()).chain([HELP[1].0.len()]).max().unwrap_or_default();
         let defaults = A::default();
         let mut text = format!("{}\n\nUsage: {} [flags]\n", self.about, self.name);

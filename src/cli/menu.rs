@@ -34,7 +34,8 @@ pub enum Misuse {
 }
 
 impl Menu {
-    /// Runs the command that the first word names with the words behind it.
+    /// Runs the command that the first word names with the words behind it. Behind `help` (`--help`) it is the next word
+    /// that names one, to print its help.
     ///
     /// # Errors
     ///
@@ -45,18 +46,27 @@ impl Menu {
             return (entry.run)(words);
         }
         match name.as_str() {
-            "help" if !words.is_empty() => {
+            name if is_help(name) => {
+                if words.iter().all(|word| word.to_str().is_some_and(is_help)) {
+                    return self.print_help(Exit::Clean);
+                }
                 words.push("--help".into());
                 self.run(words)
             }
-            "help" | "--help" | "-help" | "-h" => self.print_help(Exit::Clean),
-            "--version" | "-version" => print(&version_text()).map(|()| Exit::Clean),
-            _ => match self.misuse {
+            "--version" | "-version" => match words.first() {
+                None => print(&version_text()).map(|()| Exit::Clean),
+                Some(word) => Err(self.misused(format!("unexpected word {word:?}"))),
+            },
+            name => match self.misuse {
                 Misuse::HelpText => self.print_help(Exit::Runtime),
                 Misuse::ErrorLine if name.is_empty() => self.print_help(Exit::Usage),
-                Misuse::ErrorLine => Err(Failure::new(Exit::Usage, format!("unknown command {name:?}"))),
+                Misuse::ErrorLine => Err(self.misused(format!("unknown command {name:?}"))),
             },
         }
+    }
+
+    fn misused(&self, what: String) -> Failure {
+        Failure::new(Exit::Usage, format!("{what} (see {} --help)", self.name))
     }
 
     fn entry(&self, name: &str) -> Option<&Entry> {
@@ -80,6 +90,10 @@ impl Menu {
         }
         text + &format!("\n\"{name} <command> --help\" lists a command's flags.\n")
     }
+}
+
+fn is_help(word: &str) -> bool {
+    matches!(word, "help" | "--help" | "-help" | "-h")
 }
 
 #[cfg(test)]
@@ -109,8 +123,25 @@ mod tests {
 
     #[test]
     fn help_on_a_command_is_its_own_help() {
-        assert_eq!(run(&["help", "one"]), Err(r#"error: ["--help"]"#.to_owned()));
-        assert_eq!(run(&["help", "two"]), Err(r#"error: unknown command "two""#.to_owned()));
+        for word in ["help", "--help", "-h"] {
+            assert_eq!(run(&[word, "one"]), Err(r#"error: ["--help"]"#.to_owned()));
+            assert_eq!(run(&[word, "two"]), Err(r#"error: unknown command "two" (see x --help)"#.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_word_that_belongs_to_nothing_is_refused_with_the_way_to_the_help() {
+        for (words, what) in [
+            (&["two"][..], r#"unknown command "two""#),
+            (&["-v"], r#"unknown command "-v""#),
+            (&["version"], r#"unknown command "version""#),
+            (&["--addr=:0"], r#"unknown command "--addr=:0""#),
+            (&["--help", "--bogus"], r#"unknown command "--bogus""#),
+            (&["--version", "--bogus"], r#"unexpected word "--bogus""#),
+            (&["-version", "one"], r#"unexpected word "one""#),
+        ] {
+            assert_eq!(run(words), Err(format!("error: {what} (see x --help)")), "{words:?}");
+        }
     }
 
     #[test]

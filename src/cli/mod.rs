@@ -80,7 +80,7 @@ impl Failure {
     /// The one line for stderr, without its end.
     #[must_use]
     pub fn line(&self) -> String {
-        format!("{}: {}", self.speaker, self.message).replace('\n', " ")
+        printable(&format!("{}: {}", self.speaker, self.message))
     }
 }
 
@@ -125,6 +125,18 @@ pub fn run(words: Words) -> Result<Exit, Failure> {
     COMMANDS.run(words)
 }
 
+/// `text` with its control characters escaped: a name that somebody chose neither splits a line nor commands the terminal.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, letter| {
+        if letter.is_control() {
+            line.extend(letter.escape_default())
+        } else {
+            line.push(letter)
+        }
+        line
+    })
+}
+
 /// The answer to `--version`.
 fn version_text() -> String {
     format!("pd-lite {}\n", env!("CARGO_PKG_VERSION"))
@@ -151,9 +163,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line() {
-        let failure = Failure::new(Exit::Usage, "a\nb");
-        assert_eq!(failure.line(), "error: a b");
+    fn a_failure_is_one_line_that_commands_no_terminal() {
+        let failure = Failure::new(Exit::Usage, "a\nb\r\t\u{1b}[2J\u{7f}\u{9b} \\n 'é' \"日\"");
+        assert_eq!(failure.line(), r#"error: a\nb\r\t\u{1b}[2J\u{7f}\u{9b} \n 'é' "日""#);
         assert_eq!(Failure::of("pd-lite config pd", Exit::Runtime, "x").line(), "pd-lite config pd: x");
     }
 

@@ -1,9 +1,35 @@
-//! JSON as the reference's reader takes it, which serde's derived readers cannot do: member names in any letter case, and a
-//! member that is given twice.
+//! JSON as the reference's reader takes it, which serde's derived readers cannot do: member names in any letter case, a
+//! member that is given twice, and unknown members that need only be JSON, whatever they hold.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// What is read of an object, or of each object in a list: these members. All others are skipped.
+pub struct Shape {
+    /// Members that hold no members that count.
+    pub values: &'static [&'static str],
+    /// Members that hold an object or a list of objects, and what is read of these.
+    pub objects: &'static [(&'static str, &'static Shape)],
+}
+
+const NO_MEMBERS: Shape = Shape { values: &[], objects: &[] };
+
+impl Shape {
+    /// Reads a document.
+    pub fn read(&self, bytes: &[u8]) -> Result<Json, serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let json = self.deserialize(&mut reader)?;
+        reader.end().map(|()| json)
+    }
+
+    /// What is read of the member `name`; `None`: nothing.
+    fn member(&self, name: &str) -> Option<&Shape> {
+        let is_value = self.values.iter().any(|value| value.eq_ignore_ascii_case(name));
+        let object = self.objects.iter().find(|(object, _)| object.eq_ignore_ascii_case(name));
+        object.map(|(_, shape)| *shape).or(is_value.then_some(&NO_MEMBERS))
+    }
+}
 
 /// A value. Members keep their order and their doubles.
 #[derive(Debug)]
@@ -36,15 +62,15 @@ impl fmt::Display for Json {
     }
 }
 
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(JsonVisitor)
+impl<'de> DeserializeSeed<'de> for &Shape {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
+impl<'de> Visitor<'de> for &Shape {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +103,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) = elements.next_element()? {
+        while let Some(element) = elements.next_element_seed(self)? {
             list.push(element);
         }
         Ok(Json::List(list))
@@ -85,8 +111,11 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
         let mut members = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            members.push(entry);
+        while let Some(name) = entries.next_key::<String>()? {
+            match self.member(&name) {
+                Some(shape) => members.push((name, entries.next_value_seed(shape)?)),
+                None => drop(entries.next_value::<IgnoredAny>()?),
+            }
         }
         Ok(Json::Object(members))
     }
@@ -187,9 +216,10 @@ impl<'a> Members<'a> {
 mod tests {
     use super::*;
 
+    const ADDR: Shape = Shape { values: &["addr"], objects: &[] };
+
     fn text(json: &str) -> String {
-        let json = serde_json::from_str(json).unwrap();
-        Members::of(&json).unwrap().text("addr").unwrap()
+        Members::of(&ADDR.read(json.as_bytes()).unwrap()).unwrap().text("addr").unwrap()
     }
 
     #[test]
@@ -203,7 +233,7 @@ mod tests {
     #[test]
     fn only_text_is_text() {
         for json in ["1", "-1", "1.5", "true", "[]", "{}"] {
-            let json = serde_json::from_str(&format!("{{\"addr\":{json}}}")).unwrap();
+            let json = ADDR.read(format!("{{\"addr\":{json}}}").as_bytes()).unwrap();
             assert!(Members::of(&json).unwrap().text("addr").is_err());
         }
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use self::json::{Json, Members, WrongType};
+use self::json::{Json, Members, Shape, WrongType};
 pub use self::resolve::{Scope, first_not_blank};
 
 /// The longest configuration that is read, in bytes; some 50,000 regions.
@@ -114,6 +114,11 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 impl RaftConfig {
+    const SHAPE: Shape = Shape {
+        values: &["max_retries", "store_work_dir_template", "store_docker_work_dir_template"],
+        objects: &[("pd", &Pd::SHAPE), ("stores", &Store::SHAPE), ("regions", &Region::SHAPE)],
+    };
+
     /// Reads a file. Nothing is validated yet.
     ///
     /// # Errors
@@ -125,14 +130,15 @@ impl RaftConfig {
     }
 
     /// Reads the content of a file. Reference: unknown members are ignored, names match in any letter case, of a member that
-    /// is given twice the last one counts, `null` is the default, and nothing may stand behind the object.
+    /// is given twice the last one counts (an object replaces the first one whole), `null` is the default, and nothing may
+    /// stand behind the object.
     ///
     /// # Errors
     ///
-    /// `Syntax` or `Type`.
+    /// `Type`, or `Syntax`: no JSON, a known member with a number beyond what a double holds, or one nested more than 127
+    /// deep. An unknown member may hold any number and be nested at will.
     pub fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let json: Json =
-            serde_json::from_slice(bytes).map_err(|error| LoadError::Syntax { reason: error.to_string() })?;
+        let json = Self::SHAPE.read(bytes).map_err(|error| LoadError::Syntax { reason: error.to_string() })?;
         Self::from_json(&json).map_err(|wrong| LoadError::Type { reason: wrong.to_string() })
     }
 
@@ -150,6 +156,8 @@ impl RaftConfig {
 }
 
 impl Pd {
+    const SHAPE: Shape = Shape { values: &["addr", "docker_addr", "work_dir", "docker_work_dir"], objects: &[] };
+
     fn from_json(json: &Json) -> Result<Self, WrongType> {
         let members = Members::of(json)?;
         Ok(Self {
@@ -162,6 +170,19 @@ impl Pd {
 }
 
 impl Store {
+    const SHAPE: Shape = Shape {
+        values: &[
+            "store_id",
+            "addr",
+            "listen_addr",
+            "docker_addr",
+            "docker_listen_addr",
+            "work_dir",
+            "docker_work_dir",
+        ],
+        objects: &[],
+    };
+
     fn from_json(json: &Json) -> Result<Self, WrongType> {
         let members = Members::of(json)?;
         Ok(Self {
@@ -177,6 +198,11 @@ impl Store {
 }
 
 impl Region {
+    const SHAPE: Shape = Shape {
+        values: &["id", "start_key", "end_key", "leader_store_id"],
+        objects: &[("epoch", &Epoch::SHAPE), ("peers", &Peer::SHAPE)],
+    };
+
     fn from_json(json: &Json) -> Result<Self, WrongType> {
         let members = Members::of(json)?;
         Ok(Self {
@@ -191,6 +217,8 @@ impl Region {
 }
 
 impl Epoch {
+    const SHAPE: Shape = Shape { values: &["version", "conf_version"], objects: &[] };
+
     fn from_json(json: &Json) -> Result<Self, WrongType> {
         let members = Members::of(json)?;
         Ok(Self { version: members.unsigned("version")?, conf_version: members.unsigned("conf_version")? })
@@ -198,6 +226,8 @@ impl Epoch {
 }
 
 impl Peer {
+    const SHAPE: Shape = Shape { values: &["store_id", "peer_id"], objects: &[] };
+
     fn from_json(json: &Json) -> Result<Self, WrongType> {
         let members = Members::of(json)?;
         Ok(Self { store_id: members.unsigned("store_id")?, peer_id: members.unsigned("peer_id")? })
@@ -293,8 +323,27 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_refused_and_not_followed() {
-        let text = format!("{{\"x\":{}", "[".repeat(1 << 20));
+    fn an_unknown_member_may_hold_anything_that_is_json() {
+        let deep = format!("{}{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+        for value in ["1e999", r#"{"pd":1e999,"a":[{}]}"#, &deep] {
+            let config = parse(&format!(r#"{{"zzz":{value},"pd":{{"addr":"x","zzz":{value}}},"epoch":{value}}}"#));
+            assert_eq!(config.unwrap().pd.unwrap().addr, "x");
+            assert_eq!(parse(&format!(r#"{{"stores":[{{"peers":{value}}}]}}"#)).unwrap().stores.unwrap().len(), 1);
+        }
+        assert!(parse(r#"{"zzz":tru}"#).is_err());
+        assert!(parse(r#"{"max_retries":1e999}"#).is_err());
+        assert!(parse(r#"{"ID":1,"regions":[{"Id":7}]} x"#).is_err());
+    }
+
+    #[test]
+    fn deep_nesting_of_a_known_member_is_refused_and_not_followed() {
+        let text = format!("{{\"stores\":{}", "[".repeat(1 << 20));
         assert!(parse(&text).unwrap_err().contains("recursion limit"));
+    }
+
+    #[test]
+    fn of_an_object_given_twice_the_last_one_counts_whole() {
+        let config = parse(r#"{"pd":{"addr":"a","work_dir":"w"},"PD":{"addr":"b"}}"#).unwrap();
+        assert_eq!(config.pd, Some(Pd { addr: "b".into(), ..Pd::default() }));
     }
 }

@@ -1,4 +1,5 @@
-//! Reads a file that the user names: the one place outside `storage/` that touches the file system.
+//! Reads a file that the user names. Besides `storage/` it and `server/holder.rs`, which reads `/proc`, are the only files
+//! that read any.
 
 use std::fs::File;
 use std::io::{self, Read};

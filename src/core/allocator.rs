@@ -3,8 +3,12 @@
 //! The invariants are those of each counter, in `counter.rs`; once frozen, nothing is given out.
 //!
 //! With less than a window left a counter asks for a refill; the writer raises both limits with one write, to two windows
-//! above the last value. A window is half a second's worth at the recent rate, so a crash skips about one second's worth at
-//! most. In memory the limit is `u64::MAX` and no refill is ever asked for.
+//! above the last value. A window is half a second's worth at the recent rate, so a crash skips about one second's worth.
+//! When the rate has fallen and more than four windows are set aside, the writer lowers the limit to two in the same way, so
+//! a crash skips more only within the two seconds after the rate changed. In memory the limit is `u64::MAX` and no refill is
+//! ever asked for.
+//!
+//! The rate is measured in samples of half a second or more while there is something to take back, and at refills.
 //!
 //! The writer's part: call [`Allocators::refill`] when poked, when the time that `NotBefore` named has come, and after every
 //! [`Allocators::raise`] and [`Allocators::give_up_parked`]: requests may have come in while the limits were written.
@@ -13,7 +17,7 @@ use std::time::Duration;
 
 use super::counter::Counter;
 
-pub use super::counter::{PARKED_MAX, WINDOW, WINDOW_MAX, WINDOW_MIN};
+pub use super::counter::{EXCESS_WINDOWS, PARKED_MAX, WINDOW, WINDOW_MAX, WINDOW_MIN};
 
 /// Which of the two counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +58,11 @@ pub enum Take {
 /// What the writer has to do for the allocators now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refill {
-    /// Nothing is low.
+    /// Nothing to do until the next poke.
     None,
-    /// Something is low, but the last refill is too fresh: look again after this time.
+    /// It is too early to raise or lower a limit, or to tell whether one is too high: look again after this time.
     NotBefore(Duration),
-    /// Make these limits durable, then call [`Allocators::raise`].
+    /// Make these limits durable, then call [`Allocators::raise`]. One that is lower than before binds already.
     Write(Limits),
 }
 
@@ -69,6 +73,10 @@ pub struct Allocators<W> {
     timestamps: Counter<W>,
     /// When the writer was last told to write, or when that was done.
     last_refill: Option<Duration>,
+    /// When both counters' samples of the recent rate began.
+    sample_start: Option<Duration>,
+    /// A limit was lowered, and the disk may hold the higher one still.
+    lowering: bool,
     frozen: bool,
 }
 
@@ -90,6 +98,8 @@ impl<W> Allocators<W> {
             ids: Counter::new(issued.ids, limits.ids),
             timestamps: Counter::new(issued.timestamps, limits.timestamps),
             last_refill: None,
+            sample_start: None,
+            lowering: false,
             frozen: false,
         }
     }
@@ -116,27 +126,64 @@ impl<W> Allocators<W> {
     }
 
     /// Tells the writer what to do at `now` (time since the process started). A refill is due when a counter in use has less
-    /// than a window left or parks a request; it is put off to half a second after the last one unless a request is parked.
+    /// than a window left, has far more than that, or parks a request; it is put off to half a second after the last one
+    /// unless a request is parked.
     pub fn refill(&mut self, now: Duration) -> Refill {
-        let mut counters = [&mut self.ids, &mut self.timestamps];
-        if self.frozen || !counters.iter().any(|counter| counter.is_due()) {
+        if self.frozen {
             return Refill::None;
         }
+        self.measure(now);
+        let counters = [&self.ids, &self.timestamps];
         let parks = counters.iter().any(|counter| counter.has_parked());
+        let is_due = self.lowering || counters.iter().any(|counter| counter.is_due() || counter.has_excess());
         let wait = self.last_refill.map_or(Duration::ZERO, |last| (last + WINDOW).saturating_sub(now));
-        counters.iter_mut().for_each(|counter| counter.stop_poking());
-        if !parks && !wait.is_zero() {
-            return Refill::NotBefore(wait);
+        if parks || (is_due && wait.is_zero()) {
+            return Refill::Write(self.begin_refill(now));
         }
-        counters.iter_mut().for_each(|counter| counter.measure(now));
+        let may_have_excess = counters.iter().any(|counter| counter.may_have_excess());
+        for counter in [&mut self.ids, &mut self.timestamps] {
+            match counter.is_due() {
+                true => counter.stop_poking(),
+                false => counter.listen(),
+            }
+        }
+        match self.sample_start {
+            _ if is_due => Refill::NotBefore(wait),
+            Some(start) if may_have_excess => Refill::NotBefore((start + WINDOW).saturating_sub(now)),
+            _ => Refill::None,
+        }
+    }
+
+    /// Fits the windows to the recent rate.
+    fn measure(&mut self, now: Duration) {
+        let since = |time: Option<Duration>| time.map_or(Duration::MAX, |time| now.saturating_sub(time));
+        let (sample, since_refill) = (since(self.sample_start), since(self.last_refill));
+        for counter in [&mut self.ids, &mut self.timestamps] {
+            if sample >= WINDOW {
+                counter.end_sample(sample);
+            }
+            if since_refill < WINDOW {
+                counter.extrapolate(since_refill);
+            }
+        }
+        if sample >= WINDOW {
+            self.sample_start = Some(now);
+        }
+    }
+
+    fn begin_refill(&mut self, now: Duration) -> Limits {
+        let before = self.limits();
+        let next = Limits { ids: self.ids.begin_refill(), timestamps: self.timestamps.begin_refill() };
+        self.lowering |= next.ids < before.ids || next.timestamps < before.timestamps;
         self.last_refill = Some(now);
-        Refill::Write(Limits { ids: self.ids.next_limit(), timestamps: self.timestamps.next_limit() })
+        next
     }
 
     /// Makes `limits`, which are durable now, usable. Returns the parked requests that fit, each counter's in the order they
     /// came, each with its first value.
     pub fn raise(&mut self, limits: Limits, now: Duration) -> Vec<(W, u64)> {
         self.last_refill = Some(now);
+        self.lowering = false;
         let mut served = Vec::new();
         self.ids.raise(limits.ids, &mut served);
         self.timestamps.raise(limits.timestamps, &mut served);
@@ -165,7 +212,7 @@ impl<W> Allocators<W> {
         Limits { ids: self.ids.issued(), timestamps: self.timestamps.issued() }
     }
 
-    /// What is durable: nothing above it is given out.
+    /// The limits: nothing above them is given out, and what is durable is no less.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { ids: self.ids.limit(), timestamps: self.timestamps.limit() }

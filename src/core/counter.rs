@@ -3,7 +3,9 @@
 //! Invariants, asserted by [`Counter::check_invariants`]:
 //!
 //! - `issued <= limit`; `limit` is at most what the disk holds, `issued` is the last value given out (0: none yet)
-//! - neither ever falls, and neither wraps: at the end of u64 a request is refused and nothing moves
+//! - `issued` never falls, and neither wraps: at the end of u64 a request is refused and nothing moves
+//! - `limit` falls in memory first: the lower one binds before it is written, so a crash at any time finds `issued` below
+//!   what the disk holds
 //! - while requests are parked, no later request overtakes them; the first does not fit below the limit, and all of them
 //!   fit into the 64 bits
 //! - `WINDOW_MIN <= window <= WINDOW_MAX`
@@ -19,6 +21,10 @@ pub const WINDOW_MIN: u64 = 1024;
 pub const WINDOW_MAX: u64 = 1 << 40;
 /// How much time a window should last at the recent rate.
 pub const WINDOW: Duration = Duration::from_millis(500);
+/// How many windows may be set aside above the last value before some are taken back.
+pub const EXCESS_WINDOWS: u64 = 4;
+/// The shortest time that a rate is taken from: what comes in less says little about half a second.
+const RATE_TIME_MIN: Duration = Duration::from_millis(10);
 /// Requests that may wait for a refill, per counter.
 pub const PARKED_MAX: usize = 65_536;
 
@@ -32,9 +38,12 @@ pub struct Counter<W> {
     /// Whether a request came since the start; a counter that is not in use needs no window.
     in_use: bool,
     window: u64,
-    /// Since when, and from which value on, the recent rate is measured.
-    sample_start: Duration,
+    /// `issued` when the sample under way began.
     sample_issued: u64,
+    /// Half a second's worth in the sample before, or at a steeper rate found since.
+    last_sample: u64,
+    /// `issued` at the last refill, once that had served what was parked.
+    refill_issued: u64,
     parked: VecDeque<Parked<W>>,
     /// The sum of the counts in `parked`.
     parked_values: u64,
@@ -54,8 +63,9 @@ impl<W> Counter<W> {
             poke_above: 0,
             in_use: false,
             window: WINDOW_MIN,
-            sample_start: Duration::ZERO,
             sample_issued: issued,
+            last_sample: 0,
+            refill_issued: issued,
             parked: VecDeque::new(),
             parked_values: 0,
         };
@@ -96,32 +106,57 @@ impl<W> Counter<W> {
         self.in_use && self.limit < u64::MAX && (self.limit - self.issued < self.window || !self.parked.is_empty())
     }
 
-    /// Pokes the writer again, once the next request leaves less than a window.
-    fn listen(&mut self) {
+    /// Whether a crash would skip far more than a second's worth at the recent rate.
+    pub fn has_excess(&self) -> bool {
+        self.exceeds(self.window)
+    }
+
+    /// Whether it would if no more requests came.
+    pub fn may_have_excess(&self) -> bool {
+        self.exceeds(WINDOW_MIN)
+    }
+
+    fn exceeds(&self, window: u64) -> bool {
+        self.limit < u64::MAX && self.limit - self.issued > EXCESS_WINDOWS * window
+    }
+
+    /// Pokes the writer once the next request leaves less than a window.
+    pub fn listen(&mut self) {
         self.poke_above = if self.limit == u64::MAX { u64::MAX } else { self.limit.saturating_sub(self.window) };
     }
 
-    /// Fits the window to the recent rate: the values given out in the last half second or more. A burst within less time
-    /// only widens it, as if it were all that comes in half a second.
-    pub fn measure(&mut self, now: Duration) {
-        let given = self.issued - self.sample_issued;
-        let elapsed = now.saturating_sub(self.sample_start);
-        if elapsed < WINDOW {
-            self.window = self.window.max(given.min(WINDOW_MAX));
-            return;
-        }
-        let half_second = u128::from(given) * WINDOW.as_nanos() / elapsed.as_nanos();
-        self.window = u64::try_from(half_second).unwrap_or(WINDOW_MAX).clamp(WINDOW_MIN, WINDOW_MAX);
-        (self.sample_start, self.sample_issued) = (now, self.issued);
+    /// Ends the sample that lasted `elapsed`, at least half a second, and fits the window to it and the one before: a pause
+    /// in one of them is not a lower rate yet. What is parked belongs to the next.
+    pub fn end_sample(&mut self, elapsed: Duration) {
+        let sample = half_second(self.issued - self.sample_issued, elapsed);
+        self.window = sample.max(self.last_sample).max(WINDOW_MIN);
+        (self.last_sample, self.sample_issued) = (sample, self.issued);
     }
 
-    /// The limit that a refill raises to.
-    pub fn next_limit(&self) -> u64 {
+    /// Widens the window when requests are parked so soon after the last refill: they and what was given out since go on at
+    /// that rate. The sample under way may be too long to show it, and the one after it takes back what this adds too much.
+    pub fn extrapolate(&mut self, since_refill: Duration) {
+        if !self.parked.is_empty() {
+            let asked = self.issued - self.refill_issued + self.parked_values;
+            let rate = half_second(asked, since_refill.max(RATE_TIME_MIN));
+            self.window = self.window.max(rate);
+            self.last_sample = self.last_sample.max(rate);
+        }
+    }
+
+    /// The limit that a refill brings. One that is lower than before binds from here on.
+    pub fn begin_refill(&mut self) -> u64 {
+        self.poke_above = u64::MAX;
+        self.refill_issued = self.issued;
         if !self.in_use {
             return self.limit;
         }
         let for_parked = self.issued.saturating_add(self.parked_values).saturating_add(self.window);
-        self.limit.max(self.issued.saturating_add(2 * self.window)).max(for_parked)
+        let wanted = self.issued.saturating_add(2 * self.window).max(for_parked);
+        if self.has_excess() {
+            self.limit = self.limit.min(wanted);
+        }
+        self.limit.max(wanted)
     }
 
     pub fn raise(&mut self, limit: u64, served: &mut Vec<(W, u64)>) {
@@ -131,6 +166,7 @@ impl<W> Counter<W> {
             let first = self.give(parked.count);
             served.push((parked.waiter, first));
         }
+        self.refill_issued = self.issued;
         self.listen();
     }
 
@@ -164,7 +200,7 @@ impl<W> Counter<W> {
     pub fn check_invariants(&self) {
         assert!(self.issued <= self.limit, "{} given out above {}", self.issued, self.limit);
         assert!((WINDOW_MIN..=WINDOW_MAX).contains(&self.window), "a window of {}", self.window);
-        assert!(self.sample_issued <= self.issued, "a counter fell");
+        assert!(self.sample_issued.max(self.refill_issued) <= self.issued, "a counter fell");
         assert!(self.parked.len() <= PARKED_MAX, "{} requests are parked", self.parked.len());
         let values = self.parked.iter().map(|parked| u128::from(parked.count)).sum::<u128>();
         assert_eq!(u128::from(self.parked_values), values, "the sum of the parked requests");
@@ -173,4 +209,10 @@ impl<W> Counter<W> {
         assert!(first.is_none_or(|first| first.count > self.limit - self.issued), "a parked request fits");
         assert!(self.in_use || first.is_none(), "a request is parked on a counter that is not in use");
     }
+}
+
+/// How much of `count` in `time` comes in half a second, at most [`WINDOW_MAX`].
+fn half_second(count: u64, time: Duration) -> u64 {
+    let worth = u128::from(count) * WINDOW.as_nanos() / time.as_nanos();
+    u64::try_from(worth).map_or(WINDOW_MAX, |worth| worth.min(WINDOW_MAX))
 }

@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-/// Reads and resolves an address. Every interface is `[::]`, whichever way it was written.
+/// Reads and resolves an address. Every interface is `[::]`, whichever way it was written, and an IPv4 address in IPv6's
+/// clothes (`[::ffff:127.0.0.1]:0`) is that IPv4 address.
 ///
 /// # Errors
 ///
@@ -16,17 +17,15 @@ pub(super) fn resolve(addr: &str) -> Result<SocketAddr, String> {
         return Ok(every_interface(port));
     }
     if looks_like_ipv4(host) && host.parse::<Ipv4Addr>().is_err() {
-        // The system's resolver would read 127.1 as 127.0.0.1, and ask a name server for 256.0.0.1.
+        // The system's resolver would read 127.1 and 0x7f.1 as 127.0.0.1, and ask a name server for 256.0.0.1.
         return Err(format!("{host} is not an IPv4 address"));
     }
     let found: Vec<SocketAddr> =
         (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?.collect();
     let chosen = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
-    match chosen {
-        Some(chosen) if chosen.ip().is_unspecified() => Ok(every_interface(port)),
-        Some(chosen) => Ok(*chosen),
-        None => Err(format!("{host} has no address")),
-    }
+    let mut chosen = *chosen.ok_or_else(|| format!("{host} has no address"))?;
+    chosen.set_ip(chosen.ip().to_canonical());
+    Ok(if chosen.ip().is_unspecified() { every_interface(port) } else { chosen })
 }
 
 fn every_interface(port: u16) -> SocketAddr {
@@ -35,10 +34,14 @@ fn every_interface(port: u16) -> SocketAddr {
 
 /// Splits `host:port`, `[host]:port` and `:port`.
 fn split(addr: &str) -> Result<(&str, u16), String> {
+    if addr.contains('/') {
+        return Err("a scheme or a path is no part of it".into());
+    }
     let (host, port) = addr.rsplit_once(':').ok_or("the port is missing (HOST:PORT)")?;
     let host = match host.strip_prefix('[') {
         Some(host) => host.strip_suffix(']').ok_or("the port is missing ([HOST]:PORT)")?,
-        None if host.contains(':') => return Err("an IPv6 address needs brackets ([HOST]:PORT)".into()),
+        None if looks_like_ipv6(host) => return Err("an IPv6 address needs brackets ([HOST]:PORT)".into()),
+        None if host.contains(':') => return Err("only one colon belongs into it".into()),
         None => host,
     };
     if host.contains(['[', ']']) {
@@ -51,8 +54,17 @@ fn split(addr: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
+/// Whether the system's resolver would read it as an IPv4 address, or try to: decimal, octal or hexadecimal numbers.
 fn looks_like_ipv4(host: &str) -> bool {
-    host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    host.split('.').all(|part| match part.strip_prefix("0x").or(part.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => part.bytes().all(|byte| byte.is_ascii_digit()),
+    })
+}
+
+fn looks_like_ipv6(host: &str) -> bool {
+    let digits_and_colons = host.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    host.contains(':') && digits_and_colons || host.parse::<Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
@@ -72,8 +84,15 @@ mod tests {
 
     #[test]
     fn every_wildcard_means_every_interface() {
-        for addr in [":2379", "0.0.0.0:2379", "[::]:2379"] {
+        for addr in [":2379", "0.0.0.0:2379", "[::]:2379", "[::ffff:0.0.0.0]:2379", "[0::0]:2379"] {
             assert_eq!(resolved(addr), "[::]:2379");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_written_as_ipv6_is_an_ipv4_address() {
+        for addr in ["[::ffff:127.0.0.1]:0", "[::ffff:7f00:1]:0"] {
+            assert_eq!(resolved(addr), "127.0.0.1:0");
         }
     }
 
@@ -89,6 +108,13 @@ mod tests {
             ("127.0.0.1", "port is missing"),
             ("[::1]", "port is missing"),
             ("::1:2379", "brackets"),
+            ("::ffff:127.0.0.1:2379", "brackets"),
+            ("127.0.0.1:80:90", "only one colon"),
+            ("a:b:2379", "brackets"),
+            ("localhost:80:90", "only one colon"),
+            ("http://127.0.0.1:0", "a scheme"),
+            ("unix:/x:0", "a scheme"),
+            ("/x:0", "a path"),
             ("[::1:2379", "port is missing"),
             ("a]:2379", "brackets"),
             ("127.0.0.1:", "a number"),
@@ -99,6 +125,10 @@ mod tests {
             ("127.0.0.1:99999999999999999999", "above 65535"),
             ("256.0.0.1:2379", "not an IPv4 address"),
             ("127.1:2379", "not an IPv4 address"),
+            ("0x7f.1:2379", "not an IPv4 address"),
+            ("0X7F000001:2379", "not an IPv4 address"),
+            ("0177.0.0.1:2379", "not an IPv4 address"),
+            ("127.0.0.1.:2379", "not an IPv4 address"),
             ("a host:2379", "cannot resolve"),
         ] {
             let Err(text) = resolve(addr) else { panic!("{addr:?} is accepted") };

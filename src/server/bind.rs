@@ -68,7 +68,8 @@ impl fmt::Display for BindError {
             Self::InUse { addr, holder } => {
                 write!(f, "pd listen on {addr}: address already in use")?;
                 holder.iter().try_for_each(|holder| write!(f, " by {holder}"))?;
-                if addr.ends_with(&format!(":{ETCD_PORT}")) {
+                let may_be_etcd = holder.as_ref().is_none_or(|holder| holder.starts_with("etcd "));
+                if may_be_etcd && addr.ends_with(&format!(":{ETCD_PORT}")) {
                     f.write_str(" (etcd? it has the same default port)")?;
                 }
                 f.write_str("; stop that process or choose another --addr")
@@ -131,9 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn etcds_port_asks_for_etcd() {
-        let message = |addr: &str| BindError::InUse { addr: addr.into(), holder: None }.to_string();
-        assert!(message("127.0.0.1:2379").contains("etcd?"));
-        assert!(!message("127.0.0.1:12379").contains("etcd?"));
+    fn etcds_port_asks_for_etcd_unless_another_is_known_to_hold_it() {
+        let asks = |addr: &str, holder: Option<&str>| {
+            let error = BindError::InUse { addr: addr.into(), holder: holder.map(str::to_owned) };
+            error.to_string().contains("etcd?")
+        };
+        assert!(asks("127.0.0.1:2379", None));
+        assert!(asks(":2379", Some("etcd (pid 7)")));
+        assert!(!asks("127.0.0.1:2379", Some("pd-lite (pid 7)")));
+        assert!(!asks("127.0.0.1:12379", None));
     }
 }

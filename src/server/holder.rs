@@ -1,7 +1,7 @@
 //! Which process listens on a port, for the message of a bind that failed.
 //!
-//! Reads Linux's `/proc`, and is the only file outside of `storage` that reads files; nothing depends on what it finds.
-//! `/proc/net/tcp` and `tcp6` give the socket's inode, `/proc/PID/fd` the process that has it open.
+//! Reads Linux's `/proc`; nothing depends on what it finds. `/proc/net/tcp` and `tcp6` give the socket's inode,
+//! `/proc/PID/fd` the process that has it open.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -140,7 +140,7 @@ impl Persistence {
         }
     }
 
-    /// Raises the allocators' limits if that is due. Returns after what time to look again.
+    /// Raises or lowers the allocators' limits if that is due. Returns after what time to look again.
     fn refill(&mut self) -> Result<Option<Duration>, StorageError> {
         let now = self.began.elapsed();
         if let Some(wait) = self.checkpoint_not_before.checked_sub(now).filter(|wait| !wait.is_zero()) {

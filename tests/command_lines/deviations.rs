@@ -19,7 +19,15 @@ const EMPTY_FIELD: &str = "defect 19: an empty field is printed as -";
 
 pub const ALL: [Deviation; 21] = [
     Deviation { file: "nokv.json", case: "no command", why: USAGE_CODE, change: |case| case.exit = 2 },
-    Deviation { file: "nokv.json", case: "unknown command", why: USAGE_CODE, change: |case| case.exit = 2 },
+    Deviation {
+        file: "nokv.json",
+        case: "unknown command",
+        why: "a wrong command line is exit code 2 everywhere, and the line says where the help is",
+        change: |case| {
+            case.exit = 2;
+            case.stderr = "error: unknown command \"frobnicate\" (see pd-lite --help)\n".to_owned();
+        },
+    },
     Deviation { file: "pd.json", case: "in memory", why: WARNED, change: warned },
     Deviation { file: "pd.json", case: "an empty --workdir beats the config too", why: WARNED, change: warned },
     Deviation { file: "pd.json", case: "bad scope is not looked at without a config", why: WARNED, change: warned },

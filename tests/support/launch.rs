@@ -76,8 +76,8 @@ impl Launch {
             None => Command::new(program),
             Some(blocks) => {
                 let mut shell = Command::new("sh");
-                // POSIX counts in blocks of 512 bytes. The signal that comes with the error is ignored across exec.
-                shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
+                // POSIX counts in blocks of 512 bytes.
+                shell.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
                 shell
             }
         };
@@ -114,6 +114,13 @@ pub fn start(mut command: Command) -> Result<Server, Exit> {
             return Ok(server);
         }
     }
+}
+
+/// Sends a process the signal `name`, without its SIG.
+pub fn signal(pid: u32, name: &str) {
+    // A shell's own `kill` is the one way to send a signal that needs neither unsafe code nor another package.
+    let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).status();
+    assert!(status.unwrap().success());
 }
 
 /// A server that serves.
@@ -166,9 +173,7 @@ impl Server {
     }
 
     pub fn signal(&self, name: &str) {
-        // A shell's own `kill` is the one way to send a signal that needs neither unsafe code nor another package.
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &self.pid().to_string()]).status();
-        assert!(status.unwrap().success());
+        signal(self.pid(), name);
     }
 
     /// Ends the server by SIGKILL, as a crash would.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use pd_lite::proto::{pd, pd_methods as methods};
 use pd_lite::server::{BindError, Server};
 use pd_lite::service::{Pd, RequestLimits};
 
-use super::{call, connect, options, serve, state};
+use super::{options, serve, state};
+use crate::support::Client;
 
 fn bind(addr: &str) -> Result<Server, BindError> {
     Server::bind(&options(addr), Arc::new(Pd::in_memory(state(), RequestLimits::default())))
 }
 
 fn answers_at(addr: &str) -> bool {
-    call(&connect(addr), &methods::TSO, &pd::TsoRequest::new()).is_ok()
+    Client::connect(addr).tso(1).is_ok()
 }
 
 #[test]

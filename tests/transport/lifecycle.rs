@@ -5,26 +5,26 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use grpcio::{CallOption, Client, Error, RpcStatusCode};
+use grpcio::{CallOption, Error, RpcStatusCode};
 use pd_lite::proto::{pd, pd_methods as methods};
 use pd_lite::server::Server;
 use pd_lite::service::{Pd, RequestLimits};
 
-use super::{CALL_TIMEOUT, call, code, connect, options, serve, state};
+use super::{CALL_TIMEOUT, options, serve, state};
+use crate::support::Client;
 
 #[test]
 fn a_bound_server_answers_nothing_until_it_is_started() {
     let pd = Arc::new(Pd::in_memory(state(), RequestLimits::default()));
     let mut server = Server::bind(&options("127.0.0.1:0"), pd).unwrap();
-    let channel = connect(server.addr());
+    let client = Client::connect(server.addr());
     let early = CallOption::default().wait_for_ready(true).timeout(Duration::from_millis(300));
-    match Client::new(channel.clone()).unary_call(&methods::TSO, &pd::TsoRequest::new(), early) {
+    match client.raw().unary_call(&methods::TSO, &pd::TsoRequest::new(), early) {
         Err(Error::RpcFailure(status)) => assert_eq!(status.code(), RpcStatusCode::DEADLINE_EXCEEDED),
         other => panic!("{other:?}"),
     }
     let waiting = CallOption::default().wait_for_ready(true).timeout(CALL_TIMEOUT);
-    let mut waiting =
-        Client::new(channel.clone()).unary_call_async(&methods::TSO, &pd::TsoRequest::new(), waiting).unwrap();
+    let mut waiting = client.raw().unary_call_async(&methods::TSO, &pd::TsoRequest::new(), waiting).unwrap();
     server.start();
     let (_, answer, _) = waiting.receive_sync().unwrap();
     assert_eq!(answer.timestamp, 1, "the early call was not executed");
@@ -33,16 +33,16 @@ fn a_bound_server_answers_nothing_until_it_is_started() {
 #[test]
 fn a_stopped_server_is_unavailable_and_drops_its_connections() {
     let mut server = serve();
-    let channel = connect(server.addr());
-    assert_eq!(call(&channel, &methods::TSO, &pd::TsoRequest::new()).unwrap().timestamp, 1);
+    let client = Client::connect(server.addr());
+    assert_eq!(client.tso(1).unwrap(), 1);
     // One client has said nothing yet; the other one froze behind HTTP/2's preface and an empty SETTINGS frame.
     let silent = TcpStream::connect(server.addr()).unwrap();
     let mut frozen = TcpStream::connect(server.addr()).unwrap();
     frozen.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     frozen.read_exact(&mut [0; 9]).unwrap();
     assert!(server.stop(CALL_TIMEOUT), "no call is under way");
-    assert_eq!(code(call(&channel, &methods::TSO, &pd::TsoRequest::new())), RpcStatusCode::UNAVAILABLE);
-    assert_eq!(code(call(&connect(server.addr()), &methods::TSO, &pd::TsoRequest::new())), RpcStatusCode::UNAVAILABLE);
+    assert_eq!(client.tso(1).unwrap_err().code, RpcStatusCode::UNAVAILABLE);
+    assert_eq!(Client::connect(server.addr()).tso(1).unwrap_err().code, RpcStatusCode::UNAVAILABLE);
     for mut client in [silent, frozen] {
         client.set_read_timeout(Some(CALL_TIMEOUT)).unwrap();
         // What the server still had to say, and then the end of the connection, orderly or not.
@@ -57,16 +57,16 @@ fn a_stopped_placement_driver_refuses_every_call_over_an_open_port() {
     let pd = Arc::new(Pd::in_memory(state(), RequestLimits::default()));
     let mut server = Server::bind(&options("127.0.0.1:0"), Arc::clone(&pd)).unwrap();
     server.start();
-    let channel = connect(server.addr());
-    assert!(call(&channel, &methods::ALLOC_ID, &pd::AllocIDRequest::new()).is_ok());
+    let client = Client::connect(server.addr());
+    assert!(client.call(&methods::ALLOC_ID, &pd::AllocIDRequest::new()).is_ok());
     pd.stop().unwrap();
     let refused = [
-        code(call(&channel, &methods::TSO, &pd::TsoRequest::new())),
-        code(call(&channel, &methods::ALLOC_ID, &pd::AllocIDRequest::new())),
-        code(call(&channel, &methods::GET_REGION_BY_KEY, &pd::GetRegionByKeyRequest::new())),
-        code(call(&channel, &methods::REGION_HEARTBEAT, &pd::RegionHeartbeatRequest::new())),
-        code(call(&channel, &methods::REMOVE_REGION, &pd::RemoveRegionRequest::new())),
-        code(call(&channel, &methods::STORE_HEARTBEAT, &pd::StoreHeartbeatRequest::new())),
+        client.tso(1).unwrap_err().code,
+        client.call(&methods::ALLOC_ID, &pd::AllocIDRequest::new()).unwrap_err().code,
+        client.call(&methods::GET_REGION_BY_KEY, &pd::GetRegionByKeyRequest::new()).unwrap_err().code,
+        client.call(&methods::REGION_HEARTBEAT, &pd::RegionHeartbeatRequest::new()).unwrap_err().code,
+        client.call(&methods::REMOVE_REGION, &pd::RemoveRegionRequest::new()).unwrap_err().code,
+        client.call(&methods::STORE_HEARTBEAT, &pd::StoreHeartbeatRequest::new()).unwrap_err().code,
     ];
     assert_eq!(refused, [RpcStatusCode::UNAVAILABLE; 6]);
 }

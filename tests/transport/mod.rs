@@ -9,7 +9,6 @@ mod lifecycle;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use grpcio::{CallOption, Channel, ChannelBuilder, Client, EnvBuilder, Error, Method, RpcStatus, RpcStatusCode};
 use pd_lite::core::{Allocators, Cluster, Limits};
 use pd_lite::server::{Server, ServerOptions};
 use pd_lite::service::{Pd, RequestLimits};
@@ -35,22 +34,4 @@ fn serve() -> Server {
     let mut server = Server::bind(&options("127.0.0.1:0"), pd).expect("a free port");
     server.start();
     server
-}
-
-fn connect(addr: &str) -> Channel {
-    let env = Arc::new(EnvBuilder::new().cq_count(1).build());
-    ChannelBuilder::new(env).enable_http_proxy(false).enable_retry(false).use_local_subchannel_pool(true).connect(addr)
-}
-
-fn call<Q, A: Unpin>(channel: &Channel, method: &Method<Q, A>, request: &Q) -> Result<A, RpcStatus> {
-    let option = CallOption::default().timeout(CALL_TIMEOUT).wait_for_ready(false);
-    match Client::new(channel.clone()).unary_call(method, request, option) {
-        Ok(answer) => Ok(answer),
-        Err(Error::RpcFailure(status)) => Err(status),
-        Err(error) => panic!("{}: {error}", method.name),
-    }
-}
-
-fn code<A>(result: Result<A, RpcStatus>) -> RpcStatusCode {
-    result.map_or_else(|status| status.code(), |_| RpcStatusCode::OK)
 }

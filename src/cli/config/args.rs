@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::flags::{Flag, Group};
-use crate::config::{RaftConfig, Scope};
+use crate::config::{LoadError, RaftConfig, Scope};
 
 /// A command line of `pd`, `stores` or `regions`. What is one of a few words is kept as given: the commands differ in
 /// whether and when they look at it.
@@ -43,9 +43,12 @@ impl Default for PrintArgs {
 
 /// Errors are texts for the user. Words are read in any letter case and with blanks around them.
 impl PrintArgs {
-    /// Reads and validates the file.
+    /// Reads and validates the file. Reference: what breaks a rule is told without the file's name.
     pub fn load(&self) -> Result<RaftConfig, String> {
-        let config = RaftConfig::load(&self.config).map_err(|error| error.to_string())?;
+        let config = RaftConfig::load(&self.config).map_err(|error| match error {
+            LoadError::Read { .. } => error.to_string(),
+            LoadError::Syntax { .. } | LoadError::Type { .. } => format!("{}: {error}", self.config.display()),
+        })?;
         config.validate()?;
         Ok(config)
     }
@@ -99,6 +102,19 @@ fn config_names_the_file_that_is_read() {
     std::io::Write::write_all(&mut file.as_file(), br#"{"max_retries":3}"#).unwrap();
     assert_eq!(parse(&["-config", file.path().to_str().unwrap()]).load().unwrap().max_retries, 3);
     assert!(parse(&["--config", ""]).load().is_err());
+}
+
+#[test]
+fn a_file_that_is_not_understood_is_named_once() {
+    let error = |path: &str| parse(&["--config", path]).load().unwrap_err();
+    let missing = error("no/c.json");
+    assert!(missing.starts_with("open no/c.json: ") && missing.matches("c.json").count() == 1, "{missing}");
+    for (content, is_named) in [("{", true), (r#"{"pd":1}"#, true), (r#"{"stores":[{}]}"#, false)] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file.as_file(), content.as_bytes()).unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(error(path).starts_with(&format!("{path}: ")), is_named, "{}", error(path));
+    }
 }
 
 const FORMAT: Flag<PrintArgs> = Flag {

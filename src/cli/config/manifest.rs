@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cli::REGION_PEERS_MAX;
 use crate::cli::flags::{Command, Flag, Group};
+use crate::cli::{REGION_PEERS_MAX, printable};
 use crate::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
 use crate::storage::offline;
 use crate::storage::record::RegionState;
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<String, String> {
     }
     let region = region(&args)?;
     offline::append_region(&args.workdir, &region, args.state).map_err(|error| error.to_string())?;
-    Ok(format!("logged region {} to {}\n", region.id(), args.workdir.display()))
+    Ok(format!("logged region {} to {}\n", region.id(), printable(&args.workdir.to_string_lossy())))
 }
 
 fn region(args: &Args) -> Result<Region, String> {

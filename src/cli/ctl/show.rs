@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::args::Form;
+use crate::cli::printable;
 use crate::core::{Limits, Region};
 use crate::storage::offline::{Dump, ManifestReport, Raised, Rebuilt, Report};
 
@@ -51,7 +52,7 @@ pub fn rebuilt(rebuilt: Option<&Rebuilt>) -> String {
     };
     let mut text = String::new();
     for path in kept {
-        writeln!(text, "kept the damaged manifest as {}", path.display()).expect(STRING);
+        writeln!(text, "kept the damaged manifest as {}", printable(&path.to_string_lossy())).expect(STRING);
     }
     writeln!(text, "new, empty manifest: {manifest}").expect(STRING);
     writeln!(text, "next id: {}\nnext timestamp: {}", next(counters.ids), next(counters.timestamps)).expect(STRING);
@@ -67,7 +68,7 @@ fn report_text(report: &Report, prefix: &str) -> String {
     let Report { workdir, usable, problem, manifest, id_current, ts_current, warnings } = report;
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{prefix}{name:<15}{value}").expect(STRING);
-    line("workdir", workdir.clone());
+    line("workdir", printable(workdir));
     line("verdict", if *usable { "usable" } else { "damaged" }.to_owned());
     if let Some(problem) = problem {
         line("problem", problem.clone());

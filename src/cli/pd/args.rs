@@ -267,7 +267,7 @@ fn scope_is_looked_at_with_a_configuration_only() {
 const MAX_KEY_BYTES: Flag<Args> = Flag {
     name: "max-key-bytes",
     value: "N",
-    help: "longest border of a region",
+    help: "longest border of a region; a request holds two: --max-request-bytes may have to grow too",
     default: |args| args.limits.key_bytes_max.to_string(),
     set: |args, value| value.number(1..=KEY_BYTES_MAX).map(|bytes| args.limits.key_bytes_max = bytes),
 };

@@ -5,6 +5,7 @@
 //! connect is answered.
 
 mod args;
+mod log_lines;
 mod signals;
 
 use std::fmt::Write as _;
@@ -13,11 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use self::args::{Args, COMMAND, Settings};
 use self::signals::StopSignals;
-use super::{Exit, Failure, Words, write_to_stdout};
+use super::{Exit, Failure, Words, printable, write_to_stdout};
 use crate::core::{Allocators, Cluster, Limits};
 use crate::server::{BindError, Server};
 use crate::service::Pd;
@@ -26,7 +27,9 @@ use crate::storage::{Opened, State, StorageError};
 
 /// How long calls that are under way may take to end when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-/// The same after a fatal error: their answers are waiting already.
+/// How long the last writes may take after that.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// The same as the first after a fatal error: their answers are waiting already.
 const FATAL_GRACE: Duration = Duration::from_millis(300);
 /// When the process ends after a fatal error, whatever hangs.
 const FATAL_LIMIT: Duration = Duration::from_millis(700);
@@ -43,7 +46,7 @@ pub fn run(words: Words) -> Result<Exit, Failure> {
 fn serve(args: Args) -> Result<Exit, Failure> {
     let signals = StopSignals::install()
         .map_err(|error| Failure::new(Exit::Runtime, format!("cannot handle signals: {error}")))?;
-    env_logger::Builder::new().filter_level(args.log_level).init();
+    log_lines::begin(args.log_level);
     // Thousands of clients need a descriptor each. Where this is refused, the limit that is there has to do.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 
@@ -111,7 +114,8 @@ impl Running {
         Ok(Self { server, pd, fatal, start_lines })
     }
 
-    /// Stops in order: no new calls, the end of those under way, the exact allocator values on disk.
+    /// Stops in order: no new calls, the end of those under way, the exact allocator values on disk. Neither calls nor a disk
+    /// that hang keep it from ending.
     fn stop(self) -> Result<(), Failure> {
         let fatal = self.fatal.clone();
         let pd = Arc::clone(&self.pd);
@@ -122,15 +126,37 @@ impl Running {
             },
             recv(fatal) -> error => return Err(give_up(&stopped, error.ok())),
         }
-        Ok(pd.stop()?)
+        drained(&aside(move || pd.stop()), DRAIN_LIMIT)
     }
 
-    /// Stops the server on a thread of its own, because its calls may hang. The channel tells whether all of them ended.
+    /// Stops the server. The channel tells whether all of its calls ended.
     fn stop_server(self, grace: Duration) -> Receiver<bool> {
         let mut server = self.server;
-        let (sender, stopped) = crossbeam_channel::bounded(1);
-        thread::spawn(move || sender.send(server.stop(grace)));
-        stopped
+        aside(move || server.stop(grace))
+    }
+}
+
+/// Does `work`, which may hang, on a thread of its own. The channel gets the result.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, done) = crossbeam_channel::bounded(1);
+    if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn(move || sender.send(work())) {
+        log::error!("cannot start a thread to stop with: {error}");
+    }
+    done
+}
+
+/// Waits for the end of the persistence thread, for at most `limit`.
+fn drained(stopped: &Receiver<Result<(), StorageError>>, limit: Duration) -> Result<(), Failure> {
+    match stopped.recv_timeout(limit) {
+        Ok(result) => Ok(result?),
+        Err(RecvTimeoutError::Timeout) => Err(Failure::new(
+            Exit::Disk,
+            format!(
+                "the disk has not taken the last writes within {limit:?}: what was acknowledged is safe, and the next start \
+                 skips values of the counters, as after a crash; check the disk"
+            ),
+        )),
+        Err(RecvTimeoutError::Disconnected) => Err(Failure::new(Exit::Runtime, "cannot end the persistence thread")),
     }
 }
 
@@ -146,7 +172,8 @@ fn restored_lines(regions: usize, issued: Limits, workdir: &Path) -> String {
     let next = |issued: u64| issued.checked_add(1).map_or_else(|| "exhausted".to_owned(), |next| next.to_string());
     let (id, timestamp) = (next(issued.ids), next(issued.timestamps));
     let mut lines = String::new();
-    writeln!(lines, "PD restored {regions} region(s) from manifest: {}", workdir.display()).expect("a String");
+    let workdir = printable(&workdir.to_string_lossy());
+    writeln!(lines, "PD restored {regions} region(s) from manifest: {workdir}").expect("a String");
     writeln!(lines, "PD allocator starts: id={id} ts={timestamp}").expect("a String");
     lines
 }
@@ -182,5 +209,29 @@ mod tests {
         assert_eq!(lines, "PD restored 2 region(s) from manifest: /w d\nPD allocator starts: id=11 ts=1\n");
         let lines = restored_lines(0, Limits { ids: u64::MAX, timestamps: u64::MAX - 1 }, Path::new("w"));
         assert!(lines.ends_with("PD allocator starts: id=exhausted ts=18446744073709551615\n"), "{lines}");
+        let lines = restored_lines(0, Limits::default(), Path::new("/w\nPD-lite service listening on é:1"));
+        assert_eq!(lines.lines().count(), 2);
+        assert!(lines.contains("manifest: /w\\nPD-lite service listening on é:1\n"), "{lines}");
+    }
+
+    #[test]
+    fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
+        let (_disk, forever) = crossbeam_channel::bounded::<()>(0);
+        let stopped = aside(move || {
+            let _ = forever.recv();
+            Ok(())
+        });
+        let failure = drained(&stopped, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(failure.exit, Exit::Disk);
+        assert!(failure.line().starts_with("error: the disk has not taken the last writes within 1ms"));
+    }
+
+    #[test]
+    fn the_end_of_the_last_writes_is_passed_on() {
+        let forever = Duration::from_secs(60);
+        assert_eq!(drained(&aside(|| Ok(())), forever), Ok(()));
+        let failed =
+            || Err(StorageError::Io { action: "sync", path: "w".into(), source: std::io::ErrorKind::Other.into() });
+        assert_eq!(drained(&aside(failed), forever).unwrap_err().exit, Exit::Disk);
     }
 }

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT; and SIGXFSZ, which must not end the process: the write that is too long for `ulimit -f` fails, and
+//! that is handled as any failed write.
 //!
 //! Handlers are installed explicitly, which also makes the signals count for pid 1, whose default is to ignore them. One
 //! thread waits for signals as long as the process lives:
@@ -13,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::Receiver;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level;
+use signal_hook::{flag, low_level};
 
 use crate::cli::Exit;
 
@@ -29,6 +30,8 @@ pub struct StopSignals {
 impl StopSignals {
     /// Installs the handlers and starts the thread.
     pub fn install() -> io::Result<Self> {
+        // A handler that sets a flag nobody reads.
+        flag::register(SIGXFSZ, Arc::default())?;
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let serving = Arc::new(AtomicBool::new(false));
         let is_serving = Arc::clone(&serving);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::core::allocator::{WINDOW_MAX, WINDOW_MIN};
+use crate::core::allocator::{EXCESS_WINDOWS, WINDOW, WINDOW_MAX, WINDOW_MIN};
 use crate::core::{AllocError, Allocators, Kind, Limits, Refill, Take};
 
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ enum Step {
     Raise,
     /// The write met a full disk.
     GiveUp,
-    /// A crash, after a refill became durable or before: the next start goes on behind the durable limits.
-    Crash,
+    /// A crash: the next start goes on behind the durable limits, those of a write under way (`true`) or those before.
+    Crash(bool),
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => prop_oneof![0..5_u64, 0..2000_u64].prop_map(Step::Refill),
         15 => Just(Step::Raise),
         2 => Just(Step::GiveUp),
-        1 => Just(Step::Crash),
+        1 => any::<bool>().prop_map(Step::Crash),
     ]
 }
 
@@ -81,6 +81,9 @@ struct Harness {
     /// Whether the writer was poked, or told a time, and has not looked since.
     writer_knows: bool,
     writing: Option<Limits>,
+    durable: Limits,
+    /// When the last refill began or was done.
+    last_refill: Option<Duration>,
     now: Duration,
     next_waiter: u32,
 }
@@ -94,6 +97,8 @@ impl Harness {
             used: [false; 2],
             writer_knows: false,
             writing: None,
+            durable: issued,
+            last_refill: None,
             now: Duration::ZERO,
             next_waiter: 0,
         }
@@ -115,7 +120,7 @@ impl Harness {
                 (self.writing, self.writer_knows) = (None, true);
                 self.refill();
             }
-            Step::Crash => *self = Self::new(self.allocators.limits()),
+            Step::Crash(written) => *self = Self::new(self.writing.filter(|_| written).unwrap_or(self.durable)),
         }
     }
 
@@ -150,34 +155,52 @@ impl Harness {
             return;
         }
         let parks = self.model.iter().any(|counter| !counter.queue.is_empty());
-        let refill = self.allocators.refill(self.now);
-        assert!(self.writer_knows || refill == Refill::None, "a refill was due and the writer did not know");
-        match refill {
+        if !self.writer_knows {
+            self.check_nothing_to_do();
+        }
+        match self.allocators.refill(self.now) {
             Refill::None => {
-                assert!(!parks);
-                for (counter, used) in self.model.iter().zip(self.used) {
-                    let left = counter.limit - counter.issued;
-                    let ample = left >= u128::from(WINDOW_MIN) || counter.limit == u128::from(u64::MAX);
-                    assert!(!used || ample, "no refill with {left} values left");
-                }
+                self.check_nothing_to_do();
                 self.writer_knows = false;
             }
-            Refill::NotBefore(wait) => assert!(!parks && !wait.is_zero() && wait <= Duration::from_millis(500)),
+            Refill::NotBefore(wait) => {
+                assert!(!parks && !wait.is_zero() && wait <= WINDOW);
+                self.writer_knows = true;
+            }
             Refill::Write(limits) => {
-                for ((counter, used), limit) in self.model.iter().zip(self.used).zip([limits.ids, limits.timestamps]) {
+                let spaced = self.last_refill.is_none_or(|last| self.now >= last + WINDOW);
+                assert!(parks || spaced, "a write too soon");
+                self.last_refill = Some(self.now);
+                for ((counter, used), limit) in
+                    self.model.iter_mut().zip(self.used).zip([limits.ids, limits.timestamps])
+                {
                     let needed = (counter.issued + counter.queued() + u128::from(used) * u128::from(WINDOW_MIN))
                         .min(u128::from(u64::MAX));
                     let most = counter.issued + counter.queued() + 2 * u128::from(WINDOW_MAX);
-                    assert!(u128::from(limit) >= needed.max(counter.limit), "{limit} does not reach {needed}");
+                    assert!(u128::from(limit) >= needed, "{limit} does not reach {needed}");
                     assert!(u128::from(limit) <= most.max(counter.limit), "{limit} is more than {most}");
+                    // A lower limit binds at once.
+                    counter.limit = counter.limit.min(u128::from(limit));
                 }
                 self.writing = Some(limits);
             }
         }
     }
 
+    /// Nothing is low, nothing waits, and a crash skips little: the writer need not know.
+    fn check_nothing_to_do(&self) {
+        for (counter, used) in self.model.iter().zip(self.used) {
+            assert!(counter.queue.is_empty(), "a request waits and the writer does not look");
+            let left = counter.limit - counter.issued;
+            let enough = u128::from(WINDOW_MIN)..=u128::from(EXCESS_WINDOWS * WINDOW_MIN);
+            let is_fine = enough.contains(&left) || counter.limit == u128::from(u64::MAX);
+            assert!(!used || is_fine, "{left} values are left and the writer does not look");
+        }
+    }
+
     fn raise(&mut self) {
         let Some(limits) = self.writing.take() else { return };
+        (self.durable, self.last_refill) = (limits, Some(self.now));
         for (counter, limit) in self.model.iter_mut().zip([limits.ids, limits.timestamps]) {
             counter.limit = counter.limit.max(u128::from(limit));
         }
@@ -194,6 +217,12 @@ impl Harness {
             self.model.iter().zip([(issued.ids, limits.ids), (issued.timestamps, limits.timestamps)])
         {
             assert_eq!((counter.issued, counter.limit), (u128::from(issued), u128::from(limit)));
+        }
+        for on_disk in [Some(self.durable), self.writing].into_iter().flatten() {
+            assert!(
+                issued.ids <= on_disk.ids && issued.timestamps <= on_disk.timestamps,
+                "given out twice after a crash"
+            );
         }
     }
 
