@@ -33,8 +33,8 @@
 //! 3. Validate, log, apply. What is not durable is neither visible nor acknowledged; what is acknowledged survives kill -9
 //!    and power loss.
 //! 4. Log order is apply order: one thread owns the files, and it applies before it answers.
-//! 5. A failed fsync, and any failed write but "no space" (or no file descriptor), is final: the batch's outcome is unknown, everything else is
-//!    refused, and the process ends. No space is undone and tried again when space returns.
+//! 5. A failed fsync, and any failed write but "no space", is final: the batch's outcome is unknown, everything else is
+//!    refused, and the process ends. No space, and no file descriptor, is undone and tried again when there is some.
 //! 6. One process a workdir, one process a port.
 //! 7. No poll thread ever waits for a disk, a full queue or another call.
 //! 8. Nothing costs more than O(peers · log regions), but the first plan of a new pair of stores. An unchanged heartbeat
