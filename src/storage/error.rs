@@ -77,7 +77,7 @@ impl fmt::Display for StorageError {
                 write!(f, "cannot {action} {}: {source}", path.display())?;
                 match source.kind() {
                     io::ErrorKind::PermissionDenied => write!(f, "; check its owner and its permissions"),
-                    io::ErrorKind::NotFound => write!(f, "; look for a broken link in its path, then start again"),
+                    io::ErrorKind::NotFound => write!(f, "; check that its directory exists and takes new files"),
                     io::ErrorKind::ReadOnlyFilesystem => {
                         write!(f, "; mount its file system for writing, or choose another --workdir")
                     }
@@ -147,7 +147,7 @@ mod tests {
             ),
         ];
         let io_kinds = [
-            (io::ErrorKind::NotFound, "broken link"),
+            (io::ErrorKind::NotFound, "exists and takes new files"),
             (io::ErrorKind::ReadOnlyFilesystem, "mount"),
             (io::ErrorKind::InvalidFilename, "shorter --workdir"),
             (io::ErrorKind::StorageFull, "make room"),
