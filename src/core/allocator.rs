@@ -40,7 +40,7 @@ pub enum AllocError {
     Exhausted { left: u64 },
     /// Too many requests wait for a refill already.
     TooManyWaiting,
-    /// The disk has no space for a higher limit.
+    /// The disk has no space for a higher limit, or the process no file descriptor.
     NoSpace,
     /// The server stops, or its disk has failed.
     Stopped,
