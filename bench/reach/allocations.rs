@@ -36,7 +36,8 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
 type Run = fn(&LoadClient, usize, Duration) -> Result<Load>;
 
 fn compare(report: &mut Report, what: &str, durable: &Side, memory: &Side, run: Run) -> Result<()> {
-    let pairs = in_turns(PAIRS, || durable.run(run), || memory.run(run))?;
+    // A rate varies more from turn to turn than CPU time does.
+    let pairs = in_turns(2 * PAIRS, || durable.run(run), || memory.run(run))?;
     let ratios: Vec<f64> = pairs.iter().map(|(durable, memory)| durable.load.rate() / memory.load.rate()).collect();
     let (durable, memory): (Vec<Turn>, Vec<Turn>) = pairs.into_iter().unzip();
     report.add(
