@@ -29,6 +29,21 @@ fn the_second_process_on_a_workdir_is_refused_and_names_the_first() {
     Launch::durable(workdir.path()).start().stop();
 }
 
+/// The end of the disk's thread was once told twice, by the thread's handle and by `main`.
+#[test]
+fn a_process_whose_lock_file_was_removed_ends_with_one_line_before_it_writes() {
+    let workdir = tempfile::tempdir().unwrap();
+    let server = Launch::durable(workdir.path()).start();
+    server.client().put(&region(1, b"", b"", 1)).unwrap();
+    std::fs::remove_file(workdir.path().join("PD_LOCK")).unwrap();
+    let before = files(workdir.path());
+    server.client().put(&region(1, b"", b"", 2)).unwrap_err();
+    let exit = server.wait();
+    assert_eq!(exit.code, Some(EXIT_IN_USE), "{exit:#?}");
+    assert_eq!(exit.stderr.matches("PD_LOCK").count(), 1, "{exit:#?}");
+    assert_eq!(files(workdir.path()), before);
+}
+
 #[test]
 fn a_workdir_is_the_same_under_another_name() {
     let parent = tempfile::tempdir().unwrap();
