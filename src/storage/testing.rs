@@ -12,6 +12,21 @@ pub(super) fn region(id: u64, start: &str, end: &str) -> Region {
     Region::new(RegionId(id), start.as_bytes(), end.as_bytes(), Epoch { version: 1, conf_version: 1 }, peers)
 }
 
+/// A region as the fixtures describe it.
+pub(super) fn in_json(region: &Region) -> serde_json::Value {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    serde_json::json!({
+        "id": region.id().0,
+        "start_key": hex(region.start_key()),
+        "end_key": hex(region.end_key()),
+        "epoch_version": region.epoch().version,
+        "epoch_conf_version": region.epoch().conf_version,
+        "peers": region.peers()
+            .map(|peer| serde_json::json!({"store_id": peer.store_id.0, "peer_id": peer.peer_id.0}))
+            .collect::<Vec<_>>(),
+    })
+}
+
 /// The record that the reference writes for a region.
 pub(super) fn plain(region: &Region) -> Vec<u8> {
     let mut record = Vec::new();

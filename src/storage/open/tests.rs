@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::core::Region;
 use crate::storage::fs::OsFs;
-use crate::storage::testing::{Ours, files, fill, plain, raw, region};
+use crate::storage::testing::{Ours, files, fill, in_json, plain, raw, region};
 
 const PLAIN_STATE: &[u8] = br#"{"id_current":13,"ts_current":40}"#;
 
@@ -53,20 +53,6 @@ fn ours() -> (Vec<u8>, Vec<u8>) {
 fn state(synced: u64) -> Vec<u8> {
     let synced = Some(Synced { manifest: "MANIFEST-000001".into(), bytes: synced });
     Checkpoint { limits: Limits { ids: 13, timestamps: 40 }, synced }.encode().into_bytes()
-}
-
-fn in_json(region: &Region) -> Value {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    serde_json::json!({
-        "id": region.id().0,
-        "start_key": hex(region.start_key()),
-        "end_key": hex(region.end_key()),
-        "epoch_version": region.epoch().version,
-        "epoch_conf_version": region.epoch().conf_version,
-        "peers": region.peers()
-            .map(|peer| serde_json::json!({"store_id": peer.store_id.0, "peer_id": peer.peer_id.0}))
-            .collect::<Vec<_>>(),
-    })
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::super::fs::OsFs;
 use super::super::writer::QUEUE_MAX;
@@ -49,11 +49,8 @@ fn what_is_queued_during_a_sync_shares_the_next_one() {
     running.writer.stop().unwrap();
 }
 
-#[test]
-fn a_full_queue_refuses_and_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
-    let running = run(fs.clone(), dir.path()).unwrap();
+/// Lets each sync of `fs` wait. The receiver tells when one has begun; dropping the sender lets all of them go on.
+fn hold_syncs(fs: &FaultFs) -> (Receiver<()>, Sender<()>) {
     let (entered, is_entered) = unbounded();
     let (release, is_released) = unbounded::<()>();
     fs.set_rule(move |op, _| {
@@ -63,6 +60,15 @@ fn a_full_queue_refuses_and_loses_nothing() {
         }
         Fate::Pass
     });
+    (is_entered, release)
+}
+
+#[test]
+fn a_full_queue_refuses_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
+    let running = run(fs.clone(), dir.path()).unwrap();
+    let (is_entered, release) = hold_syncs(&fs);
     let mut answers = vec![running.submit(narrow(1, 1)).unwrap()];
     is_entered.recv().unwrap();
     let mut id = 2;
@@ -85,15 +91,7 @@ fn a_queue_of_long_regions_is_full_before_it_has_many() {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
     let running = run(fs.clone(), dir.path()).unwrap();
-    let (entered, is_entered) = unbounded();
-    let (release, is_released) = unbounded::<()>();
-    fs.set_rule(move |op, _| {
-        if op == Op::Sync {
-            let _ = entered.send(());
-            let _ = is_released.recv();
-        }
-        Fate::Pass
-    });
+    let (is_entered, release) = hold_syncs(&fs);
     let stuck = running.submit(narrow(1, 1)).unwrap();
     is_entered.recv().unwrap();
     // All of them overlap region 1, so that the writer gets through them without the disk.

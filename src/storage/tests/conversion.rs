@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::super::fs::{Fs, OsFs};
 use super::super::lock::LOCK;
 use super::super::record::{self, RegionState};
+use super::super::testing::in_json;
 use super::super::{EditOutcome, StorageError};
 use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op, PowerCut};
 use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};
-use crate::core::{Kind, Region};
+use crate::core::Kind;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/workdirs")
@@ -37,21 +38,6 @@ fn files(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
     files
 }
 
-fn describe(region: &Region) -> Value {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    serde_json::json!({
-        "id": region.id().0,
-        "start_key": hex(region.start_key()),
-        "end_key": hex(region.end_key()),
-        "epoch_version": region.epoch().version,
-        "epoch_conf_version": region.epoch().conf_version,
-        "peers": region
-            .peers()
-            .map(|peer| serde_json::json!({"store_id": peer.store_id.0, "peer_id": peer.peer_id.0}))
-            .collect::<Vec<_>>(),
-    })
-}
-
 #[test]
 fn every_recorded_workdir_is_taken_over_or_left_alone() {
     let mut taken_over = 0;
@@ -70,7 +56,7 @@ fn every_recorded_workdir_is_taken_over_or_left_alone() {
         assert_eq!(good["starts"], true, "{name}");
         taken_over += 1;
         let regions = running.regions();
-        assert_eq!(Value::from(regions.iter().map(|region| describe(region)).collect::<Vec<_>>()), good["regions"]);
+        assert_eq!(Value::from(regions.iter().map(|region| in_json(region)).collect::<Vec<_>>()), good["regions"]);
         assert_eq!(current(dir.path()), "MANIFEST-000002", "{name}");
         let first_id = running.take(Kind::Id, 1).unwrap();
         let first_timestamp = running.take(Kind::Timestamp, 1).unwrap();
