@@ -10,7 +10,7 @@ use std::path::Path;
 use protobuf::descriptor::ServiceDescriptorProto;
 
 const PROTO_DIR: &str = "proto";
-const PROTO_FILES: [&str; 1] = ["pd"];
+const PROTO_FILES: [&str; 2] = ["pd", "pdlite"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_DIR}");
@@ -20,14 +20,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let parsed = protobuf_parse::Parser::new().pure().includes([PROTO_DIR]).inputs(&inputs).parse_and_typecheck()?;
     let mut index = String::new();
+    let modules: Vec<(&str, &str)> =
+        parsed.file_descriptors.iter().map(|file| (file.package(), module_of(file.name()))).collect();
     for file in &parsed.file_descriptors {
-        let stem = file.name().trim_end_matches(".proto");
+        let stem = module_of(file.name());
         // Absolute paths in `#[path]`: the generated files open with inner attributes, which `include!` does not take.
         let path = Path::new(&out_dir).join(format!("{stem}.rs"));
         writeln!(index, "#[path = {path:?}]\npub mod {stem};")?;
         for service in &file.service {
             let path = Path::new(&out_dir).join(format!("{stem}_methods.rs"));
-            fs::write(&path, grpc_methods(stem, file.package(), service)?)?;
+            fs::write(&path, grpc_methods(&modules, file.package(), service)?)?;
             writeln!(index, "#[path = {path:?}]\npub mod {stem}_methods;")?;
         }
     }
@@ -35,11 +37,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One constant for each method of the service: its path, its kind and its message types.
-fn grpc_methods(module: &str, package: &str, service: &ServiceDescriptorProto) -> Result<String, Box<dyn Error>> {
+/// The module of a file's messages: `pd` for `pd.proto`.
+fn module_of(file: &str) -> &str {
+    file.trim_end_matches(".proto")
+}
+
+/// One constant for each method of the service: its path, its kind and its message types. `modules` has each package with
+/// the module of its messages.
+fn grpc_methods(
+    modules: &[(&str, &str)],
+    package: &str,
+    service: &ServiceDescriptorProto,
+) -> Result<String, Box<dyn Error>> {
     let mut code = format!("//! The methods of `{package}.{}`.\n\n", service.name());
     code += "use grpcio::{Marshaller, Method, MethodType, pb_de, pb_ser};\n\n";
-    writeln!(code, "use super::{module};\n")?;
     for method in &service.method {
         let kind = match (method.client_streaming(), method.server_streaming()) {
             (false, false) => "Unary",
@@ -47,8 +58,7 @@ fn grpc_methods(module: &str, package: &str, service: &ServiceDescriptorProto) -
             (false, true) => "ServerStreaming",
             (true, true) => "Duplex",
         };
-        let message = |path: &str| format!("{module}::{}", path.trim_start_matches(&format!(".{package}.")));
-        let (request, response) = (message(method.input_type()), message(method.output_type()));
+        let (request, response) = (message(modules, method.input_type())?, message(modules, method.output_type())?);
         let path = format!("/{package}.{}/{}", service.name(), method.name());
         writeln!(code, "pub const {}: Method<{request}, {response}> = Method {{", constant_name(method.name()))?;
         writeln!(code, "    ty: MethodType::{kind},\n    name: {path:?},")?;
@@ -56,6 +66,13 @@ fn grpc_methods(module: &str, package: &str, service: &ServiceDescriptorProto) -
         writeln!(code, "    resp_mar: Marshaller {{ ser: pb_ser, de: pb_de }},\n}};\n")?;
     }
     Ok(code)
+}
+
+/// The Rust path of a message, from beside the modules: `super::pd::TsoRequest` for `.pb.TsoRequest`.
+fn message(modules: &[(&str, &str)], path: &str) -> Result<String, Box<dyn Error>> {
+    let (package, name) = path.trim_start_matches('.').rsplit_once('.').ok_or("a message without a package")?;
+    let module = modules.iter().find(|(known, _)| *known == package).ok_or("a message of an unknown package")?.1;
+    Ok(format!("super::{module}::{name}"))
 }
 
 /// `GetRegionByKey` as `GET_REGION_BY_KEY`, `AllocID` as `ALLOC_ID`.

@@ -81,7 +81,9 @@
 //! - Replication: one process, one disk. TLS and authentication: see `SECURITY.md`.
 
 pub mod cli;
+pub mod client;
 pub mod config;
+mod convert;
 pub mod core;
 pub mod server;
 pub mod service;

@@ -7,16 +7,18 @@ use std::path::Path;
 use crate::support::source::{Source, test_modules};
 
 /// Each top-level module and the others of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("main", &["cli"]),
-    ("cli", &["adapter", "client", "config", "core", "server", "service", "storage"]),
+    ("cli", &["adapter", "client", "config", "core", "embed", "server", "service", "storage"]),
+    ("embed", &["client", "core", "proto", "server", "service", "storage"]),
     ("server", &["proto", "service"]),
     ("service", &["core", "proto", "storage"]),
     ("storage", &["core"]),
     ("core", &[]),
     ("config", &[]),
     ("adapter", &["client", "proto"]),
-    ("client", &["proto"]),
+    ("client", &["core", "proto"]),
+    ("convert", &["core", "proto"]),
     ("proto", &[]),
 ];
 

@@ -19,9 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use protobuf::MessageField;
 
-use crate::core::{Cluster, Kind, LeaderTransfer, Region, StoreId, StoreStats};
+use crate::core::{Cluster, Kind, LeaderTransfer, StoreId, StoreStats};
 use crate::proto::pd as pb;
 use crate::storage::{State, StorageError, writer::Writer};
 
@@ -169,7 +168,7 @@ impl Pd {
         let found = self.cluster()?.region_by_key(&request.key).cloned();
         Ok(Reply::Now(pb::GetRegionByKeyResponse {
             not_found: found.is_none(),
-            region: MessageField(found.map(|region| Box::new(region_meta(&region)))),
+            region: found.map(|region| pb::RegionMeta::from(&*region)).into(),
             ..Default::default()
         }))
     }
@@ -235,23 +234,6 @@ fn operation(hint: &LeaderTransfer) -> pb::SchedulerOperation {
         region_id: hint.region_id.0,
         source_peer_id: hint.source_peer_id.0,
         target_peer_id: hint.target_peer_id.0,
-        ..Default::default()
-    }
-}
-
-fn region_meta(region: &Region) -> pb::RegionMeta {
-    let peer = |peer: crate::core::Peer| pb::RegionPeer {
-        store_id: peer.store_id.0,
-        peer_id: peer.peer_id.0,
-        ..Default::default()
-    };
-    pb::RegionMeta {
-        id: region.id().0,
-        start_key: region.start_key().to_vec(),
-        end_key: region.end_key().to_vec(),
-        epoch_version: region.epoch().version,
-        epoch_conf_version: region.epoch().conf_version,
-        peers: region.peers().map(peer).collect(),
         ..Default::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::{Border, Error};
 use super::key_text;
-use crate::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
+use crate::core::{Region, RegionId};
 use crate::proto::pd as pb;
 
 /// What a request may hold. Exceeding one is INVALID_ARGUMENT, naming the limit and its flag.
@@ -35,10 +35,7 @@ impl RequestLimits {
         if meta.peers.len() > self.peers_max {
             return Err(Error::TooManyPeers { region, peers: meta.peers.len(), max: self.peers_max });
         }
-        let epoch = Epoch { version: meta.epoch_version, conf_version: meta.epoch_conf_version };
-        let peers =
-            meta.peers.iter().map(|peer| Peer { store_id: StoreId(peer.store_id), peer_id: PeerId(peer.peer_id) });
-        let region = Region::new(region, &meta.start_key, &meta.end_key, epoch, peers);
+        let region = Region::from(meta);
         if !region.range().is_well_formed() {
             return Err(Error::EmptyRange { region: region.id(), range: key_text::range(region.range()) });
         }

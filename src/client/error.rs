@@ -1,0 +1,170 @@
+//! Why a call of the client fails. `Display` is one line: what, where, why, what next.
+
+use std::fmt;
+use std::time::Duration;
+
+use grpcio::RpcStatusCode;
+
+/// Why a call fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An option or an argument that no PD could make sense of. Nothing was sent.
+    Invalid(String),
+    /// No address could be connected to in time. Nothing was sent.
+    Unreachable {
+        /// All of them, with commas.
+        addrs: String,
+        waited: Duration,
+    },
+    /// No answer came in time. Whether a change took effect is unknown.
+    TimedOut { addr: String, waited: Duration },
+    /// The connection broke, or the PD ended, while the call was under way. Whether a change took effect is unknown.
+    Lost { addr: String, reason: String },
+    /// The PD refuses the call.
+    Refused { refusal: Refusal, message: String },
+    /// The call needs `pdlite.v1`, which this PD does not offer.
+    Unsupported { addr: String, call: &'static str },
+    /// The answer makes no sense: this is no PD that keeps the protocol.
+    Malformed { addr: String, reason: String },
+    /// As many callers as the client's options allow wait already. Nothing was sent.
+    QueueFull { max: usize },
+    /// A PD gave out a timestamp that is not above an earlier one. Every later timestamp of this client is refused with the
+    /// same error: some that it has returned may be given out again.
+    TimestampWentBack { highest: u64, got: u64 },
+    /// The client, or what is embedded in its place, has been stopped.
+    Closed,
+}
+
+/// The kind of a PD's refusal, by its gRPC status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// INVALID_ARGUMENT: an id of 0, an empty range, something above a limit. Nothing changed.
+    InvalidArgument,
+    /// FAILED_PRECONDITION: a stale epoch, or an overlap. Nothing changed.
+    FailedPrecondition,
+    /// RESOURCE_EXHAUSTED: no space, too many calls wait, a message that is too long, no value left. Nothing changed.
+    ResourceExhausted,
+    /// INTERNAL: the PD failed during the call. Whether a change took effect is unknown.
+    Internal,
+    /// Any other status, by its number.
+    Other(i32),
+}
+
+impl Error {
+    /// Tells whether the same call may succeed later, with nothing changed by the caller. A change whose outcome is unknown
+    /// (see [`Error::outcome_unknown`]) may then be made a second time.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Lost { .. } | Self::QueueFull { .. } => true,
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::ResourceExhausted | Refusal::Internal => true,
+                Refusal::InvalidArgument | Refusal::FailedPrecondition | Refusal::Other(_) => false,
+            },
+            Self::Invalid(_)
+            | Self::Unsupported { .. }
+            | Self::Malformed { .. }
+            | Self::TimestampWentBack { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// Tells whether a change may have taken effect although the call failed.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::Lost { .. } | Self::Malformed { .. } => true,
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::Internal | Refusal::Other(_) => true,
+                Refusal::InvalidArgument | Refusal::FailedPrecondition | Refusal::ResourceExhausted => false,
+            },
+            Self::Invalid(_)
+            | Self::Unreachable { .. }
+            | Self::Unsupported { .. }
+            | Self::QueueFull { .. }
+            | Self::TimestampWentBack { .. }
+            | Self::Closed => false,
+        }
+    }
+
+    /// What `error` of gRPC means for a call that was sent to `addr` and given up after `waited`.
+    pub(super) fn of_call(error: grpcio::Error, addr: &str, waited: Duration) -> Self {
+        let addr = addr.to_owned();
+        let status = match error {
+            grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)) => status,
+            grpcio::Error::Codec(error) => return Self::Malformed { addr, reason: error.to_string() },
+            error => return Self::Lost { addr, reason: error.to_string() },
+        };
+        match status.code() {
+            RpcStatusCode::DEADLINE_EXCEEDED => Self::TimedOut { addr, waited },
+            // gRPC turns away as CANCELLED a call that crosses a stopping server's good-bye.
+            RpcStatusCode::UNAVAILABLE | RpcStatusCode::CANCELLED => {
+                Self::Lost { addr, reason: status.message().to_owned() }
+            }
+            code => Self::Refused { refusal: Refusal::of(code), message: status.message().to_owned() },
+        }
+    }
+
+    /// The refusal that a verdict of a batch stands for; `code` is the gRPC status code.
+    pub(super) fn of_verdict(code: u32, message: String) -> Self {
+        let code = i32::try_from(code).unwrap_or(i32::MAX);
+        Self::Refused { refusal: Refusal::of(code.into()), message }
+    }
+}
+
+impl Refusal {
+    fn of(code: RpcStatusCode) -> Self {
+        match code {
+            RpcStatusCode::INVALID_ARGUMENT => Self::InvalidArgument,
+            RpcStatusCode::FAILED_PRECONDITION => Self::FailedPrecondition,
+            RpcStatusCode::RESOURCE_EXHAUSTED => Self::ResourceExhausted,
+            RpcStatusCode::INTERNAL => Self::Internal,
+            code => Self::Other(code.into()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(what) => f.write_str(what),
+            Self::Unreachable { addrs, waited } => {
+                write!(f, "no PD can be reached at {addrs} within {waited:?}; is it running there?")
+            }
+            Self::TimedOut { addr, waited } => {
+                write!(f, "the PD at {addr} has not answered within {waited:?}; a change may have taken effect")
+            }
+            Self::Lost { addr, reason } => {
+                write!(f, "the PD at {addr} was lost during the call ({reason}); a change may have taken effect")
+            }
+            Self::Refused { refusal, message } => write!(f, "{message} ({refusal})"),
+            Self::Unsupported { addr, call } => {
+                write!(f, "the PD at {addr} does not offer pdlite.v1, which {call} needs")
+            }
+            Self::Malformed { addr, reason } => {
+                write!(f, "the PD at {addr} gave an answer that makes no sense: {reason}")
+            }
+            Self::QueueFull { max } => write!(f, "{max} callers wait for timestamps already; try again later"),
+            Self::TimestampWentBack { highest, got } => write!(
+                f,
+                "timestamps went back: {highest} was given out, and then {got}; two PDs, or an old workdir? This client \
+                 gives out no more of them"
+            ),
+            Self::Closed => f.write_str("it has been stopped"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidArgument => f.write_str("INVALID_ARGUMENT"),
+            Self::FailedPrecondition => f.write_str("FAILED_PRECONDITION"),
+            Self::ResourceExhausted => f.write_str("RESOURCE_EXHAUSTED"),
+            Self::Internal => f.write_str("INTERNAL"),
+            Self::Other(code) => write!(f, "gRPC status {code}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
