@@ -2,6 +2,9 @@
 //! the real one cannot.
 
 mod fallback;
+mod reconnects;
+mod retries;
+mod splitting;
 
 use std::time::Duration;
 
