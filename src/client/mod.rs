@@ -27,6 +27,7 @@ mod lookups;
 mod options;
 mod retry;
 mod scan;
+mod stores;
 mod types;
 
 use std::borrow::Borrow;
@@ -182,8 +183,7 @@ impl Client {
     ///
     /// `Unsupported` from a PD without `pdlite.v1`, and what every call can end with.
     pub fn stores(&self) -> Result<Vec<Store>, Error> {
-        let answer = self.inner.call(&pdlite_methods::GET_STORES, &pdlite::GetStoresRequest::new(), Repeat::Always)?;
-        Ok(answer.stores.iter().map(Store::from).collect())
+        self.inner.stores()
     }
 
     /// A look at the PD.
