@@ -2,12 +2,13 @@
 //! looks at the messages; it answers as `pdlite.v1` says, or on purpose not so.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use grpcio::RpcStatusCode;
 use pd_lite::client::{Client, ClientOptions, Error};
-use pd_lite::core::Region;
-use pd_lite::proto::{pd, pdlite, pdlite_methods};
+use pd_lite::core::{KeyRange, Region, RegionId};
+use pd_lite::proto::{pd, pd_methods, pdlite, pdlite_methods};
 use protobuf::Message;
 
 use super::{HANG, hasty, patient, region};
@@ -16,6 +17,7 @@ use crate::support::relay::{PDLITE, Reply};
 
 const HEARTBEATS: &str = pdlite_methods::REGION_HEARTBEATS.name;
 const LOOKUPS: &str = pdlite_methods::GET_REGIONS_BY_KEYS.name;
+const REMOVAL: &str = pd_methods::REMOVE_REGION.name;
 const SCAN: &str = pdlite_methods::SCAN_REGIONS.name;
 const STATUS: &str = pdlite_methods::GET_STATUS.name;
 
@@ -148,6 +150,37 @@ fn a_limit_that_sank_unnoticed_is_asked_for_again() {
 }
 
 #[test]
+fn a_limit_that_sank_with_the_connection_is_found_out_within_the_call() {
+    let (seen, asked) = (Seen::default(), Seen::default());
+    let (taken, told) = (seen.clone(), asked.clone());
+    let (sender, refused) = crossbeam_channel::unbounded();
+    let methods = [&PDLITE[..], &[REMOVAL]].concat();
+    let relay = Relay::start("127.0.0.1:0", &methods, None, move |method, message| match method {
+        REMOVAL => Reply::Status(RpcStatusCode::UNAVAILABLE, "another one comes"),
+        STATUS => {
+            told.add(message);
+            status(if told.messages().len() == 1 { 10_000 } else { 1_000 })
+        }
+        _ if message.len() > 1_000 => {
+            sender.send(()).unwrap();
+            Reply::Status(RpcStatusCode::RESOURCE_EXHAUSTED, "too long")
+        }
+        _ => {
+            taken.add(message);
+            accept(message)
+        }
+    });
+    let client = patient(relay.addr());
+    let caller = client.clone();
+    let caller = thread::spawn(move || caller.region_heartbeats(&regions(100)));
+    refused.recv_timeout(HANG).unwrap();
+    // It shares the connection, so both callers learn that it broke.
+    client.remove_region(RegionId(1)).unwrap_err();
+    assert!(caller.join().unwrap().iter().all(Result::is_ok));
+    assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
+}
+
+#[test]
 fn a_failed_message_gives_its_regions_its_error_and_nothing_behind_it_is_sent() {
     let seen = Seen::default();
     let counted = seen.clone();
@@ -232,7 +265,7 @@ fn lookups_that_could_be_no_answer_are_malformed() {
 /// What an honest PD that has all `regions` answers, `page_max` at a time.
 fn page(regions: &[Region], message: &[u8], page_max: usize) -> Reply {
     let request = pdlite::ScanRegionsRequest::parse_from_bytes(message).unwrap();
-    let range = pd_lite::core::KeyRange { start: &request.start_key, end: &request.end_key };
+    let range = KeyRange { start: &request.start_key, end: &request.end_key };
     let all: Vec<&Region> = regions.iter().filter(|region| region.range().overlaps(&range)).collect();
     let limit = page_max.min(usize::try_from(request.limit).unwrap());
     Reply::message(&pdlite::ScanRegionsResponse {
