@@ -15,6 +15,7 @@ mod heartbeats;
 mod lookups;
 mod options;
 mod retry;
+pub mod router;
 mod scan;
 mod types;
 
