@@ -2,6 +2,7 @@
 //! the real one cannot.
 
 mod fallback;
+mod router;
 
 use std::time::Duration;
 

@@ -21,8 +21,10 @@ use super::{RegionSource, Router};
 use crate::client::Error;
 use crate::core::{Epoch, Region, RegionId};
 
-/// Keys of one call.
+/// Keys of one call ...
 pub(super) const KEYS_MAX: usize = 1024;
+/// ... and their bytes, but for a longer key, which goes alone: should it be too long for the source, nobody else fails.
+const KEYS_BYTES_MAX: usize = 16 << 10;
 
 type Found = Result<Option<Arc<Region>>, Error>;
 
@@ -102,7 +104,7 @@ impl<S: RegionSource> Router<S> {
 
     /// Makes a call for `key` and for all that wait.
     fn lead(&self, key: &[u8]) -> Found {
-        let mut call = Call { router: self, joined: self.join() };
+        let mut call = Call { router: self, joined: self.join(key) };
         let mut keys: Vec<&[u8]> = call.joined.iter().map(|waiter| &waiter.key[..]).chain([key]).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -123,11 +125,16 @@ impl<S: RegionSource> Router<S> {
         own
     }
 
-    /// Puts a call together.
-    fn join(&self) -> Vec<Waiter> {
+    /// Puts a call together: those that wait and have room beside `key`.
+    fn join(&self, key: &[u8]) -> Vec<Waiter> {
         let mut lookups = self.lookups();
         lookups.invalid.clear();
-        let count = lookups.waiting.len().min(KEYS_MAX - 1);
+        let mut bytes = key.len();
+        let room = lookups.waiting.iter().take(KEYS_MAX - 1).take_while(|waiter| {
+            bytes += waiter.key.len();
+            bytes <= KEYS_BYTES_MAX
+        });
+        let count = room.count();
         lookups.waiting.drain(..count).collect()
     }
 

@@ -241,6 +241,17 @@ fn a_lookup_has_no_more_keys_than_the_limit() {
     assert_eq!(router.source.calls().iter().map(Vec::len).collect::<Vec<_>>(), [1, super::lookups::KEYS_MAX, 9]);
 }
 
+#[test]
+fn a_long_key_goes_alone() {
+    let router = Router::new(Gate::default());
+    let long = "l".repeat(20_000);
+    let (_, others) = behind(&router, "a", &["b", "c", &long, "d"], || {
+        (0..4).for_each(|_| router.source.let_go(Outcome::Answers(vec![])));
+    });
+    assert!(others.into_iter().all(|found| found.unwrap() == Ok(None)));
+    assert_eq!(router.source.calls().iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1, 1]);
+}
+
 struct Odd(fn() -> Vec<Option<Region>>);
 
 impl RegionSource for Odd {
