@@ -74,7 +74,7 @@ fn it_follows_splits_merges_and_moves() {
     assert_eq!(id(router.region(b"zz")), Some(3));
     // Other peers, and another order of them, at the same epoch.
     let moved = Region::new(RegionId(1), b"f", b"z", region(1, b"f", b"z", 5).epoch(), []);
-    put(&client, &[moved.clone()]);
+    put(&client, std::slice::from_ref(&moved));
     assert_eq!(route(&router, &client, b"h"), Some(moved));
 }
 

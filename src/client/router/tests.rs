@@ -262,12 +262,13 @@ impl RegionSource for Odd {
 
 #[test]
 fn answers_that_do_not_fit_the_keys_are_malformed() {
-    for answers in [
-        Vec::new as fn() -> Vec<Option<Region>>,
+    let odd: [fn() -> Vec<Option<Region>>; 4] = [
+        Vec::new,
         || vec![None, None],
         || vec![Some(region(1, b"b", b"", 1))],
         || vec![Some(region(1, b"b", b"a", 1))],
-    ] {
+    ];
+    for answers in odd {
         let router = Router::new(Odd(answers));
         assert!(matches!(find(&router, "a"), Err(Error::Malformed { .. })), "{:?}", answers());
         assert!(router.is_empty());
