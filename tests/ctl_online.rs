@@ -97,7 +97,7 @@ fn regions_are_listed_in_key_order_by_range_and_with_a_limit() {
     assert_eq!(lines(&["region", "list", "--limit", "2"]), ["1", "20"]);
     assert_eq!(lines(&["region", "scan", "--start", "n", "--end", "t"]), ["20"]);
     assert_eq!(lines(&["region", "scan", "--start", "n", "--end", "hex:7400"]), ["20", "3"]);
-    assert_eq!(lines(&["region", "scan", "--start", "m", "--end", "6d00"]), ["20"]);
+    assert_eq!(lines(&["region", "scan", "--start", "m", "--end", "n"]), ["20"]);
     assert_eq!(lines(&["region", "scan", "--hex", "--start", "6d", "--end", "6d00"]), [""; 0]);
     assert_eq!(
         printed_json(pd.addr(), &["region", "list"]),
