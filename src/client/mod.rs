@@ -26,6 +26,7 @@ mod heartbeats;
 mod lookups;
 mod options;
 mod retry;
+pub mod router;
 mod scan;
 mod stores;
 mod types;

@@ -6,6 +6,7 @@ mod calls;
 mod fallback;
 mod reconnects;
 mod retries;
+mod router;
 mod splitting;
 
 use std::time::Duration;

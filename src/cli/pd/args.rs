@@ -118,6 +118,7 @@ fn load(path: &Path, scope: &str) -> Result<(Scope, RaftConfig), Failure> {
 pub const COMMAND: Command<Args> = Command {
     name: "pd-lite pd",
     about: "Serves as the placement driver of a cluster until SIGTERM or SIGINT. A second signal ends it at once.",
+    words: &[],
     groups: &[
         Group { title: "Address", flags: &[ADDR, THREADS] },
         Group { title: "Data", flags: &[WORKDIR, ID_START, TS_START] },
