@@ -137,8 +137,7 @@ impl Inner {
     pub(super) fn alloc_ids(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
         let request = pd::AllocIDRequest { count, ..Default::default() };
         let answer = self.call(&pd_methods::ALLOC_ID, &request, Repeat::Always)?;
-        range_of("ids", answer.first_id, answer.count, count)
-            .map_err(|reason| Error::Malformed { addr: self.connections.addrs(), reason })
+        range_of("ids", answer.first_id, answer.count, count).map_err(|reason| self.malformed(reason))
     }
 }
 

@@ -8,11 +8,15 @@
 //! that changes something (a region's heartbeat or removal) is made again only when it is certain that it changed nothing:
 //! once it was sent and no answer came, the caller is told ([`Error::outcome_unknown`]).
 
+mod batch;
 mod connections;
 mod error;
+mod heartbeats;
 mod ids;
+mod lookups;
 mod options;
 mod retry;
+mod scan;
 pub mod tso;
 mod types;
 
@@ -26,7 +30,7 @@ use self::connections::Connections;
 use self::ids::IdRanges;
 use self::retry::Repeat;
 use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
-use crate::core::{LeaderTransfer, PeerId, Region, RegionId, StoreId, StoreStats};
+use crate::core::{KeyRange, LeaderTransfer, PeerId, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
@@ -84,6 +88,9 @@ impl Client {
             ..Default::default()
         };
         let answer = self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?;
+        if !answer.accepted {
+            return Err(self.inner.malformed("a store heartbeat was neither accepted nor refused".into()));
+        }
         Ok(answer.operations.iter().filter_map(leader_transfer).collect())
     }
 
@@ -93,19 +100,18 @@ impl Client {
     ///
     /// `Refused` (stale, overlapping, above a limit), and what every call can end with.
     pub fn region_heartbeat(&self, region: &Region) -> Result<(), Error> {
-        let request = pd::RegionHeartbeatRequest { region: Some(region.into()).into(), ..Default::default() };
-        self.inner.call(&pd_methods::REGION_HEARTBEAT, &request, Repeat::UnlessSent).map(drop)
+        self.inner.region_heartbeat(region, Repeat::UnlessSent)
     }
 
     /// Reports many regions, in this order, each as [`Client::region_heartbeat`] would. Returns what became of each, in the
-    /// same order.
+    /// same order. They are no transaction: a refused region does not keep the others out.
+    ///
+    /// They go out in as many messages as they need, one under way at a time, each a call with a timeout of its own. A
+    /// region that is too long for any message is `Invalid`, alone. A refusal that may pass, such as a full disk's, is left
+    /// to the caller. When a message fails, its regions get its error, and the regions behind are not sent: they get
+    /// [`Error::NotSent`], or `Unreachable` like those of the message.
     pub fn region_heartbeats(&self, regions: &[impl Borrow<Region>]) -> Vec<Result<(), Error>> {
-        let regions = regions.iter().map(|region| region.borrow().into()).collect();
-        let request = pdlite::RegionHeartbeatsRequest { regions, ..Default::default() };
-        match self.inner.call(&pdlite_methods::REGION_HEARTBEATS, &request, Repeat::UnlessSent) {
-            Ok(answer) => answer.verdicts.into_iter().map(verdict).collect(),
-            Err(error) => vec![Err(error); request.regions.len()],
-        }
+        self.inner.region_heartbeats(regions)
     }
 
     /// Makes the PD forget a region. Returns whether it knew it.
@@ -124,37 +130,29 @@ impl Client {
     ///
     /// What every call can end with.
     pub fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        let request = pd::GetRegionByKeyRequest { key: key.to_vec(), ..Default::default() };
-        Ok(found(&self.inner.call(&pd_methods::GET_REGION_BY_KEY, &request, Repeat::Always)?))
+        self.inner.region_by_key(key)
     }
 
-    /// The regions that hold `keys`, in the same order.
+    /// The regions that hold `keys`, in the same order. They are asked for in as many messages as they need, one after the
+    /// other, each a call with a timeout of its own.
     ///
     /// # Errors
     ///
     /// What every call can end with; then there is no answer to any of the keys.
     pub fn regions_by_keys(&self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Region>>, Error> {
-        let keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
-        let request = pdlite::GetRegionsByKeysRequest { keys, ..Default::default() };
-        let answer = self.inner.call(&pdlite_methods::GET_REGIONS_BY_KEYS, &request, Repeat::Always)?;
-        Ok(answer.results.iter().map(found).collect())
+        self.inner.regions_by_keys(keys)
     }
 
-    /// At most `limit` regions that share a key with `start <= key < end` (an empty end: no end), in key order.
+    /// At most `limit` regions that share a key with `start <= key < end` (an empty end: no end), in key order. They come in
+    /// as many answers as they need, one after the other, each to a call with a timeout of its own. An answer is of one
+    /// moment; what changes between two may be missing.
     ///
     /// # Errors
     ///
     /// What every call can end with. From a PD without `pdlite.v1`, `Unsupported` when there is a gap between the regions:
     /// such a PD cannot tell what is behind it.
     pub fn scan_regions(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Region>, Error> {
-        let request = pdlite::ScanRegionsRequest {
-            start_key: start.to_vec(),
-            end_key: end.to_vec(),
-            limit: limit.try_into().unwrap_or(u32::MAX),
-            ..Default::default()
-        };
-        let answer = self.inner.call(&pdlite_methods::SCAN_REGIONS, &request, Repeat::Always)?;
-        Ok(answer.regions.iter().map(Region::from).collect())
+        self.inner.scan_regions(KeyRange { start, end }, limit)
     }
 
     /// The stores that the PD has heard since its start, by ascending id.
@@ -218,12 +216,11 @@ impl Client {
     }
 }
 
-fn found(answer: &pd::GetRegionByKeyResponse) -> Option<Region> {
-    answer.region.as_ref().filter(|_| !answer.not_found).map(Region::from)
-}
-
-fn verdict(verdict: pdlite::RegionVerdict) -> Result<(), Error> {
-    if verdict.code == 0 { Ok(()) } else { Err(Error::of_verdict(verdict.code, verdict.message)) }
+impl Inner {
+    /// The PD in use has answered something that makes no sense.
+    fn malformed(&self, reason: String) -> Error {
+        Error::Malformed { addr: self.connections.current().addr().to_owned(), reason }
+    }
 }
 
 /// `None`: an operation of a kind that is not known here.

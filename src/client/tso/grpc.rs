@@ -8,18 +8,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use grpcio::{CallOption, ConnectivityState, RpcStatusCode};
+use grpcio::{ConnectivityState, RpcStatusCode};
 
 use super::stream::{Pending, Sent, TsoStream};
 use super::transport::{Call, Timestamps, Transport};
 use crate::client::Error;
 use crate::client::connections::{Connection, Connections};
+use crate::client::retry::{PAUSE_FIRST, PAUSE_MAX, Span, jittered};
 use crate::proto::{pd, pd_methods};
-
-/// The longest first pause before a call is made again; each further one is twice as long ...
-const PAUSE_FIRST: Duration = Duration::from_millis(5);
-/// ... up to this.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Makes calls through a client's connections.
 pub(in crate::client) struct GrpcTransport {
@@ -35,7 +31,7 @@ pub(super) struct Link {
 /// A call, and what was tried for it.
 pub(super) struct Attempt {
     pub(super) call: Call,
-    begun: Instant,
+    span: Span,
     pause_max: Duration,
 }
 
@@ -48,8 +44,12 @@ impl GrpcTransport {
 
 impl Transport for GrpcTransport {
     fn ask(&self, call: Call) {
-        let attempt = Attempt { call, begun: Instant::now(), pause_max: PAUSE_FIRST };
-        if let Sent::No(attempt) = self.link.stream.send(attempt) {
+        let span = Span { begun: Instant::now(), deadline: call.deadline() };
+        let attempt = Attempt { call, span, pause_max: PAUSE_FIRST };
+        if let Sent::No(attempt) = self.link.stream.send(self.link.connections.current(), attempt) {
+            if let Some(silent) = self.link.stream.close_overdue() {
+                self.link.connections.note_silent(&silent);
+            }
             self.link.start(attempt);
         }
     }
@@ -87,7 +87,7 @@ impl Link {
     /// Makes a call until it has an answer or its time is over.
     async fn make(&self, mut attempt: Attempt) {
         loop {
-            let connection = match self.connections.ready(attempt.call.deadline()).await {
+            let connection = match self.connections.ready(attempt.span.deadline).await {
                 Ok(connection) => connection,
                 Err(error) => return attempt.call.end(Err(error)),
             };
@@ -97,10 +97,16 @@ impl Link {
                     Sent::No(attempt) => attempt,
                 };
             }
-            let error = match attempt.unary(connection).await {
-                Ok(answer) => return attempt.call.end(Ok(answer)),
+            let request = pd::TsoRequest { count: attempt.call.count(), ..Default::default() };
+            let error = match connection.call(&pd_methods::TSO, &request, attempt.span).await {
+                Ok(answer) => {
+                    return attempt.call.end(Ok(Timestamps { first: answer.timestamp, count: answer.count }));
+                }
                 Err(error) => error,
             };
+            if matches!(error, Error::TimedOut { .. }) {
+                self.connections.note_silent(connection);
+            }
             attempt = match self.pause(attempt, error).await {
                 Some(attempt) => attempt,
                 None => return,
@@ -124,9 +130,12 @@ impl Link {
         for attempt in calls {
             // A refusal is about the first request that has no answer; the others come to nothing because of it.
             let error = match reason.take() {
-                Some(error) => attempt.error(error, connection),
+                Some(error) => Error::of_call(error, connection.addr(), attempt.span.begun.elapsed()),
                 None => Error::Lost { addr: connection.addr().to_owned(), reason: "the stream ended".into() },
             };
+            if matches!(error, Error::Lost { .. }) {
+                connection.note_lost();
+            }
             self.start_again(attempt, error);
         }
     }
@@ -134,9 +143,9 @@ impl Link {
     /// Waits before a call is made again. `None`: it was ended with `error`, for it makes no sense to try again, or there is
     /// no time to.
     async fn pause(&self, mut attempt: Attempt, error: Error) -> Option<Attempt> {
-        let pause = attempt.pause_max.mul_f64(0.5 + fastrand::f64() / 2.0);
+        let pause = jittered(attempt.pause_max);
         attempt.pause_max = (attempt.pause_max * 2).min(PAUSE_MAX);
-        if !error.retryable() || Instant::now() + pause >= attempt.call.deadline() {
+        if !error.retryable() || pause >= attempt.span.left() {
             attempt.call.end(Err(error));
             return None;
         }
@@ -144,29 +153,6 @@ impl Link {
         let channel = self.connections.current().grpc().channel();
         channel.wait_for_state_change(channel.check_connectivity_state(false), pause).await;
         Some(attempt)
-    }
-}
-
-impl Attempt {
-    /// As a call of `pb.PD`.
-    async fn unary(&self, connection: &Connection) -> Result<Timestamps, Error> {
-        let request = pd::TsoRequest { count: self.call.count(), ..Default::default() };
-        let option = CallOption::default().timeout(self.call.deadline().saturating_duration_since(Instant::now()));
-        let answer = match connection.grpc().unary_call_async(&pd_methods::TSO, &request, option) {
-            Ok(answer) => answer.await,
-            Err(error) => Err(error),
-        };
-        let answer = answer.map_err(|error| self.error(error, connection))?;
-        Ok(Timestamps { first: answer.timestamp, count: answer.count })
-    }
-
-    /// What `error` of gRPC means for this call.
-    fn error(&self, error: grpcio::Error, connection: &Connection) -> Error {
-        let error = Error::of_call(error, connection.addr(), self.begun.elapsed());
-        if matches!(error, Error::Lost { .. }) {
-            connection.note_lost();
-        }
-        error
     }
 }
 

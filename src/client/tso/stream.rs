@@ -33,6 +33,7 @@ pub(super) struct TsoStream {
 }
 
 struct Writer {
+    connection: Arc<Connection>,
     sink: ClientDuplexSender<pd::TsoRequest>,
     pending: Arc<Pending>,
 }
@@ -49,28 +50,31 @@ impl TsoStream {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a call on the open stream.
-    pub(super) fn send(&self, attempt: Attempt) -> Sent {
+    /// Sends a call on the open stream, if it is one of `connection`.
+    pub(super) fn send(&self, connection: &Arc<Connection>, attempt: Attempt) -> Sent {
         match &mut *self.writer() {
-            Some(writer) => writer.send(attempt),
-            None => Sent::No(attempt),
+            Some(writer) if Arc::ptr_eq(&writer.connection, connection) => writer.send(attempt),
+            _ => Sent::No(attempt),
         }
     }
 
-    /// Sends a call on the stream, which is opened on `connection` where there is none that could take it.
+    /// Sends a call on the stream of `connection`, which is opened where there is none.
     pub(super) fn open_and_send(&self, connection: &Arc<Connection>, attempt: Attempt) -> Sent {
         let mut writer = self.writer();
         let mut reader = None;
-        if writer.as_ref().is_none_or(Writer::has_ended) {
-            // A stream that is overdue is cancelled by being dropped.
+        if !writer.as_ref().is_some_and(|writer| writer.serves(connection)) {
+            // The one before is cancelled by being dropped.
             *writer = None;
-            if let Some((opened, answers)) = self.open(connection) {
-                let pending = Arc::clone(&opened.pending);
-                reader = Some((
-                    Reader { link: Weak::clone(&self.link), connection: Arc::downgrade(connection), pending },
-                    answers,
-                ));
-                *writer = Some(opened);
+            if let Ok((sink, answers)) = connection.grpc().duplex_streaming(&pdlite_methods::TSO, CallOption::default())
+            {
+                let pending = Arc::new(Pending(Mutex::new(Some(VecDeque::new()))));
+                let reads = Reader {
+                    link: Weak::clone(&self.link),
+                    connection: Arc::downgrade(connection),
+                    pending: Arc::clone(&pending),
+                };
+                reader = Some(reads.run(answers));
+                *writer = Some(Writer { connection: Arc::clone(connection), sink, pending });
             }
         }
         let sent = match &mut *writer {
@@ -79,15 +83,17 @@ impl TsoStream {
         };
         drop(writer);
         // Without the lock: the reader runs at once, on this thread, and takes the lock where the stream has ended already.
-        if let Some((reader, answers)) = reader {
-            connection.grpc().spawn(reader.run(answers));
+        if let Some(reader) = reader {
+            connection.grpc().spawn(reader);
         }
         sent
     }
 
-    fn open(&self, connection: &Connection) -> Option<(Writer, ClientDuplexReceiver<pd::TsoResponse>)> {
-        let (sink, answers) = connection.grpc().duplex_streaming(&pdlite_methods::TSO, CallOption::default()).ok()?;
-        Some((Writer { sink, pending: Arc::new(Pending(Mutex::new(Some(VecDeque::new())))) }, answers))
+    /// Closes the stream if its oldest call has got no answer in its time; the next may fare better on another one. Returns
+    /// its connection.
+    pub(super) fn close_overdue(&self) -> Option<Arc<Connection>> {
+        let overdue = self.writer().take_if(|writer| writer.is_overdue())?;
+        Some(Arc::clone(&overdue.connection))
     }
 
     /// Forgets the stream of `pending`, which has ended.
@@ -100,8 +106,13 @@ impl TsoStream {
 }
 
 impl Writer {
-    fn has_ended(&self) -> bool {
-        !self.pending.lock().as_ref().is_some_and(takes_more)
+    /// Whether it is open, on this connection.
+    fn serves(&self, connection: &Arc<Connection>) -> bool {
+        Arc::ptr_eq(&self.connection, connection) && self.pending.lock().is_some()
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.pending.lock().as_ref().is_some_and(is_overdue)
     }
 
     fn send(&mut self, attempt: Attempt) -> Sent {
@@ -112,7 +123,7 @@ impl Writer {
             return Sent::No(attempt);
         }
         match &mut *self.pending.lock() {
-            Some(calls) if takes_more(calls) => calls.push_back(attempt),
+            Some(calls) if !is_overdue(calls) => calls.push_back(attempt),
             _ => return Sent::No(attempt),
         }
         // In the list before it is sent: the answer may come first. When it cannot be sent, the stream ends, and its reader
@@ -124,9 +135,8 @@ impl Writer {
     }
 }
 
-/// Whether the oldest call can still get its answer in time: if not, the next one may fare better on a stream of its own.
-fn takes_more(calls: &VecDeque<Attempt>) -> bool {
-    calls.front().is_none_or(|oldest| Instant::now() < oldest.call.deadline())
+fn is_overdue(calls: &VecDeque<Attempt>) -> bool {
+    calls.front().is_some_and(|oldest| oldest.call.deadline() <= Instant::now())
 }
 
 impl Pending {
