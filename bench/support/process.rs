@@ -60,13 +60,7 @@ impl PdProcess {
 
     /// CPU time of all its threads so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end between the listing and the reading; what it used since the last look is lost, which is
-            // nothing for the threads that serve.
-            sum += cpu_of_thread(&task?.path()).unwrap_or_default();
-        }
-        Ok(sum)
+        cpu_of_threads(&format!("/proc/{}/task", self.child.id()))
     }
 
     /// Resident memory in bytes.
@@ -98,6 +92,21 @@ impl Drop for PdProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// CPU time of all threads of this process so far.
+pub fn cpu_of_this_process() -> Result<Duration> {
+    cpu_of_threads("/proc/self/task")
+}
+
+fn cpu_of_threads(directory: &str) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(directory)? {
+        // A thread may end between the listing and the reading; what it used since the last look is lost, which is nothing
+        // for the threads that serve.
+        sum += cpu_of_thread(&task?.path()).unwrap_or_default();
+    }
+    Ok(sum)
 }
 
 /// CPU time of a thread, given its directory in `/proc`. Kernel: `schedstat` holds nanoseconds on the CPU first.
