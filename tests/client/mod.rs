@@ -6,6 +6,8 @@ mod fallback;
 mod reconnects;
 mod retries;
 mod splitting;
+mod timestamp_faults;
+mod timestamps;
 
 use std::time::Duration;
 
