@@ -24,16 +24,22 @@ use crate::support::transports::Counter;
 const LONE_CALLS: usize = 1000;
 const THREADS: usize = 64;
 const TASKS: usize = 10_000;
+const RESTARTS: u32 = 20;
+const DOWN: Duration = Duration::from_millis(300);
+const DOWN_STEP: Duration = Duration::from_millis(7);
+/// Longer than a server takes to start.
+const HANG: Duration = Duration::from_secs(60);
 const RUN: Duration = Duration::from_millis(500);
 
-/// Measures all three.
-pub fn measure(_: &Setting, report: &mut Report) -> Result<()> {
+/// Measures them all.
+pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
     let server = PdProcess::in_memory()?;
     let client = Client::connect(server.addr())?;
     let round_trip = lone_caller(report, &server, &client)?;
     threads(report, &client, round_trip)?;
     tasks(report, &server, &client)?;
-    server.stop()
+    server.stop()?;
+    restarts(report, setting)
 }
 
 fn options() -> BatcherOptions {
@@ -224,4 +230,37 @@ where
         own_cpu: cpu(own_before, cpu_of_this_process()?),
         server_cpu: cpu(server_before, server_cpu()?),
     })
+}
+
+/// How long after a killed server serves again a caller that never stopped asking gets its first timestamp.
+fn restarts(report: &mut Report, setting: &Setting) -> Result<()> {
+    let workdir = setting.workdir("tso-restarts");
+    let mut server = PdProcess::durable(&workdir)?;
+    let addr = server.addr().to_owned();
+    let client = Client::new(ClientOptions { timeout: HANG, ..ClientOptions::new(&addr) })?;
+    let mut waits = Vec::new();
+    for round in 0..RESTARTS {
+        client.get_ts()?;
+        drop(server);
+        let asking = thread::spawn({
+            let client = client.clone();
+            move || client.get_ts().map(|_| Instant::now())
+        });
+        // Different lengths, so that the client is met at any point of its pauses.
+        thread::sleep(DOWN + round * DOWN_STEP);
+        server = PdProcess::durable_on(&addr, &workdir)?;
+        let serves = Instant::now();
+        let answered = asking.join().map_err(|_| "a caller panicked")??;
+        waits.push(1e3 * answered.saturating_duration_since(serves).as_secs_f64());
+    }
+    server.stop()?;
+    let worst = waits.iter().copied().fold(0.0, f64::max);
+    report.add(
+        "restart: first timestamp after it serves again, ms",
+        format!("the longest of {RESTARTS}"),
+        format!("median {} ms", short(Median::of(&waits).value)),
+        &Median::exact(worst),
+        Target::AtMost(200.0),
+    );
+    Ok(())
 }

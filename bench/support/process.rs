@@ -22,18 +22,23 @@ pub struct PdProcess {
 impl PdProcess {
     /// Starts a server that keeps everything in memory.
     pub fn in_memory() -> Result<Self> {
-        Self::start(&[])
+        Self::start("127.0.0.1:0", &[])
     }
 
     /// Starts a server on a workdir.
     pub fn durable(workdir: &Path) -> Result<Self> {
-        Self::start(&["--workdir".as_ref(), workdir.as_os_str()])
+        Self::durable_on("127.0.0.1:0", workdir)
     }
 
-    fn start(args: &[&OsStr]) -> Result<Self> {
+    /// Starts a server on a workdir, at an address.
+    pub fn durable_on(addr: &str, workdir: &Path) -> Result<Self> {
+        Self::start(addr, &["--workdir".as_ref(), workdir.as_os_str()])
+    }
+
+    fn start(addr: &str, args: &[&OsStr]) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pd-lite"))
-            .args(["pd", "--addr", "127.0.0.1:0", "--log-level", "error"])
+            .args(["pd", "--addr", addr, "--log-level", "error"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

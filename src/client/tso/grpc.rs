@@ -5,7 +5,7 @@
 //! to repeat it costs some skipped values, which nobody has seen.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use grpcio::{ConnectivityState, RpcStatusCode};
@@ -26,6 +26,8 @@ pub(in crate::client) struct GrpcTransport {
 pub(super) struct Link {
     connections: Arc<Connections>,
     stream: TsoStream,
+    /// What the PD refused last, if it has answered nothing since: it tells more than that the time is over.
+    refused: Mutex<Option<Error>>,
 }
 
 /// A call, and what was tried for it.
@@ -37,7 +39,11 @@ pub(super) struct Attempt {
 
 impl GrpcTransport {
     pub(in crate::client) fn new(connections: Arc<Connections>) -> Self {
-        let link = Arc::new_cyclic(|link| Link { connections, stream: TsoStream::new(Weak::clone(link)) });
+        let link = Arc::new_cyclic(|link| Link {
+            connections,
+            stream: TsoStream::new(Weak::clone(link)),
+            refused: Mutex::new(None),
+        });
         Self { link }
     }
 }
@@ -61,13 +67,26 @@ impl Transport for GrpcTransport {
     fn late(&self, waited: Duration) -> Error {
         let connection = self.link.connections.current();
         match connection.grpc().channel().check_connectivity_state(false) {
-            ConnectivityState::GRPC_CHANNEL_READY => Error::TimedOut { addr: connection.addr().to_owned(), waited },
+            ConnectivityState::GRPC_CHANNEL_READY => match &*self.link.refused() {
+                Some(error) => error.clone(),
+                None => Error::TimedOut { addr: connection.addr().to_owned(), waited },
+            },
             _ => Error::Unreachable { addrs: self.link.connections.addrs(), waited },
         }
     }
 }
 
 impl Link {
+    fn refused(&self) -> MutexGuard<'_, Option<Error>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a call with the PD's answer.
+    pub(super) fn answered(&self, call: Call, answer: &pd::TsoResponse) {
+        *self.refused() = None;
+        call.end(Ok(Timestamps { first: answer.timestamp, count: answer.count }));
+    }
+
     /// Makes a call that finds no stream to go on.
     pub(super) fn start(self: &Arc<Self>, attempt: Attempt) {
         let link = Arc::clone(self);
@@ -99,9 +118,7 @@ impl Link {
             }
             let request = pd::TsoRequest { count: attempt.call.count(), ..Default::default() };
             let error = match connection.call(&pd_methods::TSO, &request, attempt.span).await {
-                Ok(answer) => {
-                    return attempt.call.end(Ok(Timestamps { first: answer.timestamp, count: answer.count }));
-                }
+                Ok(answer) => return self.answered(attempt.call, &answer),
                 Err(error) => error,
             };
             if matches!(error, Error::TimedOut { .. }) {
@@ -149,6 +166,7 @@ impl Link {
             attempt.call.end(Err(error));
             return None;
         }
+        *self.refused() = Some(error).filter(|error| matches!(error, Error::Refused { .. }));
         // The only timer on the poll thread. It also ends when the connection breaks: the next step waits for that.
         let channel = self.connections.current().grpc().channel();
         channel.wait_for_state_change(channel.check_connectivity_state(false), pause).await;

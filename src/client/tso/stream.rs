@@ -16,7 +16,6 @@ use futures::{Sink, StreamExt};
 use grpcio::{CallOption, ClientDuplexReceiver, ClientDuplexSender, WriteFlags};
 
 use super::grpc::{Attempt, Link};
-use super::transport::Timestamps;
 use crate::client::connections::Connection;
 use crate::proto::{pd, pdlite_methods};
 
@@ -158,13 +157,11 @@ impl Reader {
             match answers.next().await {
                 Some(Ok(answer)) => {
                     let first = self.pending.lock().as_mut().and_then(VecDeque::pop_front);
-                    match first {
-                        Some(Attempt { call, .. }) => {
-                            call.end(Ok(Timestamps { first: answer.timestamp, count: answer.count }));
-                        }
-                        // An answer to nothing: the order cannot be trusted.
-                        None => break None,
-                    }
+                    let (Some(attempt), Some(link)) = (first, self.link.upgrade()) else {
+                        // An answer to nothing, and the order cannot be trusted; or the client is gone.
+                        break None;
+                    };
+                    link.answered(attempt.call, &answer);
                 }
                 Some(Err(error)) => break Some(error),
                 None => break None,
