@@ -24,6 +24,7 @@ use crate::support::transports::Counter;
 const LONE_CALLS: usize = 1000;
 const THREADS: usize = 64;
 const TASKS: usize = 10_000;
+const CORRECTIONS: usize = 10;
 const RESTARTS: u32 = 20;
 const DOWN: Duration = Duration::from_millis(300);
 const DOWN_STEP: Duration = Duration::from_millis(7);
@@ -81,12 +82,16 @@ fn latency(call: impl Fn() -> Result<()>) -> Result<f64> {
 
 /// Blocking threads over the server beside the same batcher over a fake round trip of `length`.
 fn threads(report: &mut Report, client: &Client, length: Duration) -> Result<()> {
-    // As long for a lone caller: what a sleep takes on top is taken off.
-    let lone = |batcher: &Batcher| latency(|| batcher.get().map(drop).map_err(Into::into));
-    let too_long = lone(&Batcher::new(Counter::with_round_trip(length), options()))? - micros(length);
-    let delay = length.saturating_sub(Duration::from_secs_f64(too_long.max(0.0) / 1e6));
-    let fake = Batcher::new(Counter::with_round_trip(delay), options());
-    let fake_length = lone(&fake)?;
+    let counter = Counter::without_network();
+    let fake = Batcher::new(counter.clone(), options());
+    let lone = || latency(|| fake.get().map(drop).map_err(Into::into));
+    // As long for a lone caller as the real one: what waking up takes is taken off the wait.
+    let mut wait = length.as_secs_f64();
+    for _ in 0..CORRECTIONS {
+        counter.set_wait(Duration::from_secs_f64(wait));
+        wait = (wait + (micros(length) - lone()?) / 2e6).clamp(0.0, length.as_secs_f64());
+    }
+    let fake_length = lone()?;
     let over_server = || in_threads(|| client.get_ts());
     let over_fake = || in_threads(|| fake.get());
     over_server()?;
