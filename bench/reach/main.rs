@@ -1,7 +1,7 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
-//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `router` (default: all). Two
-//! things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
+//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `heartbeats`, `router`, `tso` (default: all).
+//! Two things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
 //! interval instead of deciding the verdict. The exit status says only whether everything could be measured.
 
 mod allocations;
@@ -11,6 +11,7 @@ mod memory;
 mod router;
 #[path = "../support/mod.rs"]
 mod support;
+mod tso;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,13 @@ use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 5] = [
+const SECTIONS: [(&str, Section); 6] = [
     ("allocations", allocations::measure),
     ("cpu", cpu::measure),
     ("memory", memory::measure),
     ("batching", batching::measure),
     ("router", router::measure),
+    ("tso", tso::measure),
 ];
 
 /// Where and how large to measure.

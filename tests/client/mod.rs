@@ -8,6 +8,8 @@ mod reconnects;
 mod retries;
 mod router;
 mod splitting;
+mod timestamp_faults;
+mod timestamps;
 
 use std::time::Duration;
 
