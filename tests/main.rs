@@ -7,6 +7,7 @@ mod conformance;
 mod ctl_workdir;
 mod defects;
 mod descriptors;
+mod embed;
 mod exclusion;
 mod herd;
 mod layers;

@@ -10,6 +10,7 @@
 
 mod connections;
 mod error;
+pub(crate) mod messages;
 mod options;
 mod retry;
 mod types;
@@ -18,11 +19,9 @@ use std::borrow::Borrow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use protobuf::EnumOrUnknown;
-
 use self::connections::Connections;
 use self::retry::Repeat;
-use crate::core::{LeaderTransfer, PeerId, Region, RegionId, StoreId, StoreStats};
+use crate::core::{LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
@@ -67,16 +66,8 @@ impl Client {
     ///
     /// `Refused` (a store id of 0), and what every call can end with.
     pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) -> Result<Vec<LeaderTransfer>, Error> {
-        let request = pd::StoreHeartbeatRequest {
-            store_id: store.0,
-            region_num: stats.region_num,
-            leader_num: stats.leader_num,
-            capacity: stats.capacity,
-            available: stats.available,
-            ..Default::default()
-        };
-        let answer = self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?;
-        Ok(answer.operations.iter().filter_map(leader_transfer).collect())
+        let request = messages::store_heartbeat(store, stats);
+        Ok(messages::leader_transfers(&self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?))
     }
 
     /// Reports a region as it is now.
@@ -85,7 +76,7 @@ impl Client {
     ///
     /// `Refused` (stale, overlapping, above a limit), and what every call can end with.
     pub fn region_heartbeat(&self, region: &Region) -> Result<(), Error> {
-        let request = pd::RegionHeartbeatRequest { region: Some(region.into()).into(), ..Default::default() };
+        let request = messages::region_heartbeat(region);
         self.inner.call(&pd_methods::REGION_HEARTBEAT, &request, Repeat::UnlessSent).map(drop)
     }
 
@@ -95,7 +86,7 @@ impl Client {
         let regions = regions.iter().map(|region| region.borrow().into()).collect();
         let request = pdlite::RegionHeartbeatsRequest { regions, ..Default::default() };
         match self.inner.call(&pdlite_methods::REGION_HEARTBEATS, &request, Repeat::UnlessSent) {
-            Ok(answer) => answer.verdicts.into_iter().map(verdict).collect(),
+            Ok(answer) => answer.verdicts.into_iter().map(messages::verdict).collect(),
             Err(error) => vec![Err(error); request.regions.len()],
         }
     }
@@ -106,7 +97,7 @@ impl Client {
     ///
     /// `Refused` (a region id of 0), and what every call can end with.
     pub fn remove_region(&self, id: RegionId) -> Result<bool, Error> {
-        let request = pd::RemoveRegionRequest { region_id: id.0, ..Default::default() };
+        let request = messages::remove_region(id);
         Ok(self.inner.call(&pd_methods::REMOVE_REGION, &request, Repeat::UnlessSent)?.removed)
     }
 
@@ -116,8 +107,8 @@ impl Client {
     ///
     /// What every call can end with.
     pub fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        let request = pd::GetRegionByKeyRequest { key: key.to_vec(), ..Default::default() };
-        Ok(found(&self.inner.call(&pd_methods::GET_REGION_BY_KEY, &request, Repeat::Always)?))
+        let request = messages::region_by_key(key);
+        Ok(messages::found(&self.inner.call(&pd_methods::GET_REGION_BY_KEY, &request, Repeat::Always)?))
     }
 
     /// The regions that hold `keys`, in the same order.
@@ -129,7 +120,7 @@ impl Client {
         let keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
         let request = pdlite::GetRegionsByKeysRequest { keys, ..Default::default() };
         let answer = self.inner.call(&pdlite_methods::GET_REGIONS_BY_KEYS, &request, Repeat::Always)?;
-        Ok(answer.results.iter().map(found).collect())
+        Ok(answer.results.iter().map(messages::found).collect())
     }
 
     /// At most `limit` regions that share a key with `start <= key < end` (an empty end: no end), in key order.
@@ -186,7 +177,7 @@ impl Client {
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
         let request = pd::TsoRequest { count, ..Default::default() };
         let answer = self.inner.call(&pd_methods::TSO, &request, Repeat::Always)?;
-        Ok(answer.timestamp..=answer.timestamp + (answer.count - 1))
+        Ok(messages::values(answer.timestamp, answer.count))
     }
 
     /// `count` ids that nobody has got before: consecutive ones.
@@ -197,24 +188,6 @@ impl Client {
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
         let request = pd::AllocIDRequest { count, ..Default::default() };
         let answer = self.inner.call(&pd_methods::ALLOC_ID, &request, Repeat::Always)?;
-        Ok(answer.first_id..=answer.first_id + (answer.count - 1))
+        Ok(messages::values(answer.first_id, answer.count))
     }
-}
-
-fn found(answer: &pd::GetRegionByKeyResponse) -> Option<Region> {
-    answer.region.as_ref().filter(|_| !answer.not_found).map(Region::from)
-}
-
-fn verdict(verdict: pdlite::RegionVerdict) -> Result<(), Error> {
-    if verdict.code == 0 { Ok(()) } else { Err(Error::of_verdict(verdict.code, verdict.message)) }
-}
-
-/// `None`: an operation of a kind that is not known here.
-fn leader_transfer(operation: &pd::SchedulerOperation) -> Option<LeaderTransfer> {
-    let wanted = EnumOrUnknown::new(pd::SchedulerOperationType::SCHEDULER_OPERATION_TYPE_LEADER_TRANSFER);
-    (operation.type_ == wanted).then_some(LeaderTransfer {
-        region_id: RegionId(operation.region_id),
-        source_peer_id: PeerId(operation.source_peer_id),
-        target_peer_id: PeerId(operation.target_peer_id),
-    })
 }
