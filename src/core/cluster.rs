@@ -181,7 +181,7 @@ impl Cluster {
         self.edits.contains_key(&id)
     }
 
-    /// Replaces the numbers of a store and plans for it. `now` is the time since the process started.
+    /// Replaces the numbers of a store and plans for it. `now` is by whatever clock the stores are dated.
     pub fn store_heartbeat(&mut self, store: StoreId, stats: StoreStats, now: Duration) -> Option<LeaderTransfer> {
         self.scheduler.heartbeat(store, stats, now, &self.regions)
     }

@@ -8,6 +8,7 @@
 //! A placement driver serves until it is stopped or one of its calls panics, and never serves again after that.
 
 mod allocation;
+mod clock;
 mod error;
 mod key_text;
 mod region_change;
@@ -16,7 +17,6 @@ mod request;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Instant;
 
 use futures::future::BoxFuture;
 
@@ -24,6 +24,7 @@ use crate::core::{Cluster, Kind, LeaderTransfer, StoreId, StoreStats};
 use crate::proto::pd as pb;
 use crate::storage::{State, StorageError, writer::Writer};
 
+pub use clock::Clock;
 pub use error::{Border, Error};
 pub use request::RequestLimits;
 
@@ -42,8 +43,7 @@ pub struct Pd {
     state: Arc<State>,
     limits: RequestLimits,
     backing: Backing,
-    /// Store heartbeats are dated by the time since then.
-    born: Instant,
+    clock: Arc<dyn Clock>,
     ended: OnceLock<End>,
 }
 
@@ -73,7 +73,13 @@ impl Pd {
     }
 
     fn new(state: Arc<State>, limits: RequestLimits, backing: Backing) -> Self {
-        Self { state, limits, backing, born: Instant::now(), ended: OnceLock::new() }
+        Self { state, limits, backing, clock: Arc::new(clock::MachineClock::new()), ended: OnceLock::new() }
+    }
+
+    /// The same placement driver by another clock than the machine's; before its first call.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Gives a durable placement driver its writer, once, before it serves.
@@ -123,7 +129,7 @@ impl Pd {
             capacity: request.capacity,
             available: request.available,
         };
-        let now = self.born.elapsed();
+        let now = self.clock.now();
         let hint = self.cluster()?.store_heartbeat(StoreId(request.store_id), stats, now);
         let operations = hint.iter().map(operation).collect();
         Ok(Reply::Now(pb::StoreHeartbeatResponse { accepted: true, operations, ..Default::default() }))
