@@ -1,6 +1,7 @@
 //! Why a call of the client fails. `Display` is one line: what, where, why, what next.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use grpcio::RpcStatusCode;
@@ -20,6 +21,8 @@ pub enum Error {
     TimedOut { addr: String, waited: Duration },
     /// The connection broke, or the PD ended, while the call was under way. Whether a change took effect is unknown.
     Lost { addr: String, reason: String },
+    /// A part of a call that was not sent, because a part before it failed: `after` is that one's error.
+    NotSent { after: Arc<Error> },
     /// The PD refuses the call.
     Refused { refusal: Refusal, message: String },
     /// The call needs `pdlite.v1`, which this PD does not offer.
@@ -58,7 +61,11 @@ impl Error {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Lost { .. } | Self::QueueFull { .. } => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Lost { .. }
+            | Self::NotSent { .. }
+            | Self::QueueFull { .. } => true,
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::ResourceExhausted | Refusal::Internal => true,
                 Refusal::InvalidArgument | Refusal::FailedPrecondition | Refusal::Other(_) => false,
@@ -83,6 +90,7 @@ impl Error {
             },
             Self::Invalid(_)
             | Self::Unreachable { .. }
+            | Self::NotSent { .. }
             | Self::Unsupported { .. }
             | Self::QueueFull { .. }
             | Self::TimestampWentBack { .. }
@@ -93,26 +101,38 @@ impl Error {
 
     /// What `error` of gRPC means for a call that was sent to `addr` and given up after `waited`.
     pub(super) fn of_call(error: grpcio::Error, addr: &str, waited: Duration) -> Self {
-        let addr = addr.to_owned();
-        let status = match error {
-            grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)) => status,
-            grpcio::Error::Codec(error) => return Self::Malformed { addr, reason: error.to_string() },
-            error => return Self::Lost { addr, reason: error.to_string() },
-        };
-        match status.code() {
-            RpcStatusCode::DEADLINE_EXCEEDED => Self::TimedOut { addr, waited },
-            // gRPC turns away as CANCELLED a call that crosses a stopping server's good-bye.
-            RpcStatusCode::UNAVAILABLE | RpcStatusCode::CANCELLED => {
-                Self::Lost { addr, reason: status.message().to_owned() }
+        match error {
+            grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)) => {
+                Self::of_status(status.code(), status.message().to_owned(), addr, waited)
             }
-            code => Self::Refused { refusal: Refusal::of(code), message: status.message().to_owned() },
+            grpcio::Error::Codec(error) => Self::Malformed { addr: addr.to_owned(), reason: error.to_string() },
+            error => Self::Lost { addr: addr.to_owned(), reason: error.to_string() },
         }
     }
 
-    /// The refusal that a verdict of a batch stands for; `code` is the gRPC status code.
-    pub(super) fn of_verdict(code: u32, message: String) -> Self {
-        let code = i32::try_from(code).unwrap_or(i32::MAX);
-        Self::Refused { refusal: Refusal::of(code.into()), message }
+    /// What a status other than OK means for a call that was sent to `addr` and given up after `waited`.
+    pub(super) fn of_status(code: RpcStatusCode, message: String, addr: &str, waited: Duration) -> Self {
+        let addr = addr.to_owned();
+        match code {
+            RpcStatusCode::DEADLINE_EXCEEDED => Self::TimedOut { addr, waited },
+            // gRPC turns away as CANCELLED a call that crosses a stopping server's good-bye.
+            RpcStatusCode::UNAVAILABLE | RpcStatusCode::CANCELLED => Self::Lost { addr, reason: message },
+            code => Self::Refused { refusal: Refusal::of(code), message },
+        }
+    }
+
+    /// Whether the PD said that it does not know the call.
+    pub(super) fn is_unimplemented(&self) -> bool {
+        let unimplemented = Refusal::of(RpcStatusCode::UNIMPLEMENTED);
+        matches!(self, Self::Refused { refusal, .. } if *refusal == unimplemented)
+    }
+
+    /// What became of a change that was to follow the one that failed with this error.
+    pub(super) fn of_rest(self) -> Self {
+        match self {
+            Self::Unreachable { .. } | Self::NotSent { .. } => self,
+            after => Self::NotSent { after: Arc::new(after) },
+        }
     }
 }
 
@@ -141,6 +161,7 @@ impl fmt::Display for Error {
             Self::Lost { addr, reason } => {
                 write!(f, "the PD at {addr} was lost during the call ({reason}); a change may have taken effect")
             }
+            Self::NotSent { after } => write!(f, "not sent, for what came before it failed: {after}"),
             Self::Refused { refusal, message } => write!(f, "{message} ({refusal})"),
             Self::Unsupported { addr, call } => {
                 write!(f, "the PD at {addr} does not offer pdlite.v1, which {call} needs")

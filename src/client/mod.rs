@@ -8,11 +8,16 @@
 //! that changes something (a region's heartbeat or removal) is made again only when it is certain that it changed nothing:
 //! once it was sent and no answer came, the caller is told ([`Error::outcome_unknown`]).
 
+mod batch;
 mod connections;
 mod error;
+mod heartbeats;
+mod lookups;
 pub(crate) mod messages;
 mod options;
 mod retry;
+pub mod router;
+mod scan;
 mod types;
 
 use std::borrow::Borrow;
@@ -21,7 +26,7 @@ use std::sync::Arc;
 
 use self::connections::Connections;
 use self::retry::Repeat;
-use crate::core::{LeaderTransfer, Region, RegionId, StoreId, StoreStats};
+use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
@@ -67,7 +72,11 @@ impl Client {
     /// `Refused` (a store id of 0), and what every call can end with.
     pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) -> Result<Vec<LeaderTransfer>, Error> {
         let request = messages::store_heartbeat(store, stats);
-        Ok(messages::leader_transfers(&self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?))
+        let answer = self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?;
+        if !answer.accepted {
+            return Err(self.inner.malformed("a store heartbeat was neither accepted nor refused".into()));
+        }
+        Ok(messages::leader_transfers(&answer))
     }
 
     /// Reports a region as it is now.
@@ -76,19 +85,18 @@ impl Client {
     ///
     /// `Refused` (stale, overlapping, above a limit), and what every call can end with.
     pub fn region_heartbeat(&self, region: &Region) -> Result<(), Error> {
-        let request = messages::region_heartbeat(region);
-        self.inner.call(&pd_methods::REGION_HEARTBEAT, &request, Repeat::UnlessSent).map(drop)
+        self.inner.region_heartbeat(region, Repeat::UnlessSent)
     }
 
     /// Reports many regions, in this order, each as [`Client::region_heartbeat`] would. Returns what became of each, in the
-    /// same order.
+    /// same order. They are no transaction: a refused region does not keep the others out.
+    ///
+    /// They go out in as many messages as they need, one under way at a time, each a call with a timeout of its own. A
+    /// region that is too long for any message is `Invalid`, alone. A refusal that may pass, such as a full disk's, is left
+    /// to the caller. When a message fails, its regions get its error, and the regions behind are not sent: they get
+    /// [`Error::NotSent`], or `Unreachable` like those of the message.
     pub fn region_heartbeats(&self, regions: &[impl Borrow<Region>]) -> Vec<Result<(), Error>> {
-        let regions = regions.iter().map(|region| region.borrow().into()).collect();
-        let request = pdlite::RegionHeartbeatsRequest { regions, ..Default::default() };
-        match self.inner.call(&pdlite_methods::REGION_HEARTBEATS, &request, Repeat::UnlessSent) {
-            Ok(answer) => answer.verdicts.into_iter().map(messages::verdict).collect(),
-            Err(error) => vec![Err(error); request.regions.len()],
-        }
+        self.inner.region_heartbeats(regions)
     }
 
     /// Makes the PD forget a region. Returns whether it knew it.
@@ -97,7 +105,7 @@ impl Client {
     ///
     /// `Refused` (a region id of 0), and what every call can end with.
     pub fn remove_region(&self, id: RegionId) -> Result<bool, Error> {
-        let request = messages::remove_region(id);
+        let request = pd::RemoveRegionRequest { region_id: id.0, ..Default::default() };
         Ok(self.inner.call(&pd_methods::REMOVE_REGION, &request, Repeat::UnlessSent)?.removed)
     }
 
@@ -107,37 +115,29 @@ impl Client {
     ///
     /// What every call can end with.
     pub fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        let request = messages::region_by_key(key);
-        Ok(messages::found(&self.inner.call(&pd_methods::GET_REGION_BY_KEY, &request, Repeat::Always)?))
+        self.inner.region_by_key(key)
     }
 
-    /// The regions that hold `keys`, in the same order.
+    /// The regions that hold `keys`, in the same order. They are asked for in as many messages as they need, one after the
+    /// other, each a call with a timeout of its own.
     ///
     /// # Errors
     ///
     /// What every call can end with; then there is no answer to any of the keys.
     pub fn regions_by_keys(&self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<Region>>, Error> {
-        let keys = keys.iter().map(|key| key.as_ref().to_vec()).collect();
-        let request = pdlite::GetRegionsByKeysRequest { keys, ..Default::default() };
-        let answer = self.inner.call(&pdlite_methods::GET_REGIONS_BY_KEYS, &request, Repeat::Always)?;
-        Ok(answer.results.iter().map(messages::found).collect())
+        self.inner.regions_by_keys(keys)
     }
 
-    /// At most `limit` regions that share a key with `start <= key < end` (an empty end: no end), in key order.
+    /// At most `limit` regions that share a key with `start <= key < end` (an empty end: no end), in key order. They come in
+    /// as many answers as they need, one after the other, each to a call with a timeout of its own. An answer is of one
+    /// moment; what changes between two may be missing.
     ///
     /// # Errors
     ///
     /// What every call can end with. From a PD without `pdlite.v1`, `Unsupported` when there is a gap between the regions:
     /// such a PD cannot tell what is behind it.
     pub fn scan_regions(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Region>, Error> {
-        let request = pdlite::ScanRegionsRequest {
-            start_key: start.to_vec(),
-            end_key: end.to_vec(),
-            limit: limit.try_into().unwrap_or(u32::MAX),
-            ..Default::default()
-        };
-        let answer = self.inner.call(&pdlite_methods::SCAN_REGIONS, &request, Repeat::Always)?;
-        Ok(answer.regions.iter().map(Region::from).collect())
+        self.inner.scan_regions(KeyRange { start, end }, limit)
     }
 
     /// The stores that the PD has heard since its start, by ascending id.
@@ -177,7 +177,7 @@ impl Client {
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
         let request = pd::TsoRequest { count, ..Default::default() };
         let answer = self.inner.call(&pd_methods::TSO, &request, Repeat::Always)?;
-        Ok(messages::values(answer.timestamp, answer.count))
+        Ok(answer.timestamp..=answer.timestamp + (answer.count - 1))
     }
 
     /// `count` ids that nobody has got before: consecutive ones.
@@ -188,6 +188,13 @@ impl Client {
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
         let request = pd::AllocIDRequest { count, ..Default::default() };
         let answer = self.inner.call(&pd_methods::ALLOC_ID, &request, Repeat::Always)?;
-        Ok(messages::values(answer.first_id, answer.count))
+        Ok(answer.first_id..=answer.first_id + (answer.count - 1))
+    }
+}
+
+impl Inner {
+    /// The PD in use has answered something that makes no sense.
+    fn malformed(&self, reason: String) -> Error {
+        Error::Malformed { addr: self.connections.current().addr().to_owned(), reason }
     }
 }

@@ -3,6 +3,7 @@
 //! The order: lock, read and check the workdir, bind what is to be bound, and only then write to the workdir. What is wrong
 //! is found before anything is changed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -11,18 +12,20 @@ use crossbeam_channel::Receiver;
 use super::EmbedError;
 use crate::core::{Allocators, Cluster, Limits};
 use crate::server::BindError;
-use crate::service::{Pd, RequestLimits};
+use crate::service::{Clock, Pd, RequestLimits};
 use crate::storage::fs::OsFs;
 use crate::storage::{Opened, State, StorageError};
 
 /// What a placement driver is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Parts {
     /// `None`: in memory.
     pub(crate) workdir: Option<PathBuf>,
     /// Values at most this high are not given out, whatever the workdir says.
     pub(crate) issued_min: Limits,
     pub(crate) limits: RequestLimits,
+    /// `None`: the machine's.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 /// A placement driver that is ready to serve.
@@ -73,7 +76,14 @@ impl Parts {
     pub(crate) fn in_memory(&self) -> Arc<Pd> {
         let allocators = Allocators::unbounded(self.issued_min);
         let state = State { cluster: Mutex::new(Cluster::default()), allocators: Mutex::new(allocators) };
-        Arc::new(Pd::in_memory(Arc::new(state), self.limits))
+        self.with_clock(Pd::in_memory(Arc::new(state), self.limits))
+    }
+
+    fn with_clock(&self, pd: Pd) -> Arc<Pd> {
+        Arc::new(match &self.clock {
+            None => pd,
+            Some(clock) => pd.with_clock(Arc::clone(clock)),
+        })
     }
 
     fn assemble_durable<T>(
@@ -92,10 +102,18 @@ impl Parts {
         let cluster = Cluster::restore(snapshot.regions).map_err(|overlap| opened.overlap(overlap))?;
         let state =
             Arc::new(State { cluster: Mutex::new(cluster), allocators: Mutex::new(Allocators::durable(issued)) });
-        let pd = Arc::new(Pd::durable(Arc::clone(&state), self.limits));
+        let pd = self.with_clock(Pd::durable(Arc::clone(&state), self.limits));
         let front = bind(&pd)?;
         let (fatal_sender, fatal) = crossbeam_channel::bounded(1);
         pd.attach(opened.start(state, fatal_sender)?);
         Ok(Assembled { pd, front, restored: Some(restored), fatal })
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workdir, issued_min, limits, clock: _ } = self;
+        let mut text = f.debug_struct("Parts");
+        text.field("workdir", workdir).field("issued_min", issued_min).field("limits", limits).finish_non_exhaustive()
     }
 }

@@ -101,7 +101,7 @@ impl Pd {
     ///
     /// `Refused` (stale, overlapping, above a limit, no space), and what every call can end with.
     pub fn region_heartbeat(&self, region: &Region) -> Result<(), Error> {
-        let request = messages::region_heartbeat(region);
+        let request = pb::RegionHeartbeatRequest { region: Some(region.into()).into(), ..Default::default() };
         self.call(|pd| pd.region_heartbeat(&request)).map(drop)
     }
 
@@ -111,7 +111,7 @@ impl Pd {
     ///
     /// `Refused` (a region id of 0, no space), and what every call can end with.
     pub fn remove_region(&self, id: RegionId) -> Result<bool, Error> {
-        let request = messages::remove_region(id);
+        let request = pb::RemoveRegionRequest { region_id: id.0, ..Default::default() };
         Ok(self.call(|pd| pd.remove_region(&request))?.removed)
     }
 
@@ -121,8 +121,8 @@ impl Pd {
     ///
     /// What every call can end with.
     pub fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        let request = messages::region_by_key(key);
-        Ok(messages::found(&self.call(|pd| pd.get_region_by_key(&request))?))
+        let request = pb::GetRegionByKeyRequest { key: key.to_vec(), ..Default::default() };
+        Ok(self.call(|pd| pd.get_region_by_key(&request))?.region.as_ref().map(Region::from))
     }
 
     /// The next timestamp: above every one that was returned before this call began.
@@ -140,9 +140,9 @@ impl Pd {
     ///
     /// Those of [`Pd::get_ts`]; `Invalid` for a count of 0; `Refused` for one above the limit.
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::TsoRequest { count: messages::check_count(count)?, ..Default::default() };
+        let request = pb::TsoRequest { count: check_count(count)?, ..Default::default() };
         let answer = self.call(|pd| pd.tso(&request))?;
-        Ok(messages::values(answer.timestamp, answer.count))
+        Ok(values(answer.timestamp, answer.count))
     }
 
     /// `count` ids that nobody has got before: consecutive ones.
@@ -151,9 +151,9 @@ impl Pd {
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::AllocIDRequest { count: messages::check_count(count)?, ..Default::default() };
+        let request = pb::AllocIDRequest { count: check_count(count)?, ..Default::default() };
         let answer = self.call(|pd| pd.alloc_id(&request))?;
-        Ok(messages::values(answer.first_id, answer.count))
+        Ok(values(answer.first_id, answer.count))
     }
 
     /// Refuses every later call, of every handle, as [`Error::Closed`], and writes the exact counters.
@@ -221,6 +221,16 @@ impl fmt::Debug for Pd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pd").field("workdir", &self.inner.workdir).finish_non_exhaustive()
     }
+}
+
+/// Refuses a count of 0, which would be taken as 1.
+fn check_count(count: u64) -> Result<u64, Error> {
+    if count == 0 { Err(Error::Invalid("a count of 0 asks for nothing".to_owned())) } else { Ok(count) }
+}
+
+/// `count` values from `first` on; at least one, and never above the end of the 64 bits.
+fn values(first: u64, count: u64) -> RangeInclusive<u64> {
+    first..=first + (count - 1)
 }
 
 /// Starts the thread that waits for the disk's fatal error.

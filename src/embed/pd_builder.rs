@@ -1,10 +1,11 @@
 //! What an embedded placement driver is to be like.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::assembly::{Parts, issued_before};
 use super::{EmbedError, Pd};
-use crate::service::RequestLimits;
+use crate::service::{Clock, RequestLimits};
 
 /// How to open a [`Pd`]. Starts with the defaults: everything in memory, both counters at 1.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,12 @@ impl PdBuilder {
     /// What a request may hold.
     pub fn limits(mut self, limits: RequestLimits) -> Self {
         self.parts.limits = limits;
+        self
+    }
+
+    /// Dates what stores report by another clock than the machine's, for tests that move it by hand.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.parts.clock = Some(clock);
         self
     }
 

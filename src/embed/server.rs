@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::{Assembled, EmbedError, Pd, PdBuilder, STOP_GRACE};
 use crate::client::{Client, ClientOptions, Error};
 use crate::server::{self, ServerOptions};
-use crate::service::RequestLimits;
+use crate::service::{Clock, RequestLimits};
 use crate::storage::StorageError;
 
 /// How to start a [`Server`]. Starts with the defaults: any free port of 127.0.0.1, everything in memory.
@@ -60,6 +60,12 @@ impl ServerBuilder {
     /// As [`PdBuilder::limits`].
     pub fn limits(mut self, limits: RequestLimits) -> Self {
         self.pd = self.pd.limits(limits);
+        self
+    }
+
+    /// As [`PdBuilder::clock`].
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.pd = self.pd.clock(clock);
         self
     }
 

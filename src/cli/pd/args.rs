@@ -94,6 +94,7 @@ impl Args {
                 workdir: workdir.filter(|workdir| !workdir.as_os_str().is_empty()),
                 issued_min: Limits { ids: issued_before(self.id_start), timestamps: issued_before(self.ts_start) },
                 limits: self.limits,
+                clock: None,
             },
         })
     }
