@@ -12,12 +12,14 @@ mod batch;
 mod connections;
 mod error;
 mod heartbeats;
+mod ids;
 mod lookups;
 pub(crate) mod messages;
 mod options;
 mod retry;
 pub mod router;
 mod scan;
+pub mod tso;
 mod types;
 
 use std::borrow::Borrow;
@@ -25,7 +27,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use self::connections::Connections;
+use self::ids::IdRanges;
 use self::retry::Repeat;
+use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
 use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
@@ -41,7 +45,9 @@ pub struct Client {
 
 struct Inner {
     options: ClientOptions,
-    connections: Connections,
+    connections: Arc<Connections>,
+    timestamps: Batcher,
+    ids: IdRanges,
 }
 
 impl Client {
@@ -61,8 +67,10 @@ impl Client {
     /// [`Error::Invalid`], naming the option.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         options.check()?;
-        let connections = Connections::new(&options);
-        Ok(Self { inner: Arc::new(Inner { options, connections }) })
+        let connections = Arc::new(Connections::new(&options));
+        let timestamps = Batcher::new(GrpcTransport::new(Arc::clone(&connections)), BatcherOptions::from(&options));
+        let ids = IdRanges::new(options.id_range);
+        Ok(Self { inner: Arc::new(Inner { options, connections, timestamps, ids }) })
     }
 
     /// Reports a store's numbers. Returns the PD's hints: leaders that it should transfer.
@@ -160,35 +168,44 @@ impl Client {
         Ok(Status::from(&answer))
     }
 
-    /// The next timestamp: above every one that was returned before this call began.
+    /// The next timestamp: above every one that was returned before this call began. Callers share calls ([`tso`]); a lone
+    /// one waits for one round trip.
     ///
     /// # Errors
     ///
     /// `TimestampWentBack`, `QueueFull`, and what every call can end with.
     pub fn get_ts(&self) -> Result<u64, Error> {
-        self.get_ts_batch(1).map(|timestamps| *timestamps.start())
+        self.inner.timestamps.get()
     }
 
-    /// The next `count` timestamps.
+    /// The next `count` timestamps, consecutive ones.
     ///
     /// # Errors
     ///
     /// Those of [`Client::get_ts`]; `Invalid` for a count of 0; `Refused` for one above the PD's limit.
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pd::TsoRequest { count, ..Default::default() };
-        let answer = self.inner.call(&pd_methods::TSO, &request, Repeat::Always)?;
-        Ok(answer.timestamp..=answer.timestamp + (answer.count - 1))
+        self.inner.timestamps.get_batch(count)
     }
 
-    /// `count` ids that nobody has got before: consecutive ones.
+    /// [`Client::get_ts`] as a future, for any executor.
+    pub fn get_ts_async(&self) -> TsFuture {
+        self.inner.timestamps.get_async()
+    }
+
+    /// [`Client::get_ts_batch`] as a future, for any executor.
+    pub fn get_ts_batch_async(&self, count: u64) -> TsBatchFuture {
+        self.inner.timestamps.get_batch_async(count)
+    }
+
+    /// `count` ids that nobody has got before: consecutive ones. With [`ClientOptions::id_range`] they come from memory, as
+    /// long as it holds so many in a row; the calls that are made then are shared by those who wait for them, failures
+    /// included.
     ///
     /// # Errors
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the PD's limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pd::AllocIDRequest { count, ..Default::default() };
-        let answer = self.inner.call(&pd_methods::ALLOC_ID, &request, Repeat::Always)?;
-        Ok(answer.first_id..=answer.first_id + (answer.count - 1))
+        self.inner.ids.take(count, |count| self.inner.alloc_ids(count))
     }
 }
 

@@ -1,7 +1,11 @@
 //! The crate's client over real gRPC: against the real PD, killed and restarted, and against servers that do on purpose what
 //! the real one cannot.
 
+mod addresses;
 mod fallback;
+mod reconnects;
+mod retries;
+mod splitting;
 
 use std::time::Duration;
 
