@@ -9,6 +9,7 @@ mod ctl_workdir;
 mod defects;
 mod descriptors;
 mod embed;
+mod examples;
 mod exclusion;
 mod herd;
 mod layers;

@@ -38,6 +38,22 @@ pub use self::options::ClientOptions;
 pub use self::types::{Durability, ServerLimits, Status, Store};
 
 /// A client of a PD. Cloning it is cheap, and the clones share everything.
+///
+/// ```
+/// use pd_lite::{Client, Epoch, Region, RegionId};
+///
+/// # let server = pd_lite::Server::builder().start()?;
+/// # let addr = server.addr();
+/// let client = Client::connect(addr)?;
+/// let epoch = Epoch { version: 1, conf_version: 1 };
+/// let regions = [Region::new(RegionId(1), b"", b"m", epoch, []), Region::new(RegionId(2), b"m", b"", epoch, [])];
+/// for outcome in client.region_heartbeats(&regions) {
+///     outcome?;
+/// }
+/// assert_eq!(client.region_by_key(b"zebra")?.map(|region| region.id()), Some(RegionId(2)));
+/// assert_eq!(client.scan_regions(b"a", b"z", 10)?, regions);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
