@@ -58,6 +58,8 @@ impl Connections {
             let channel = ChannelBuilder::new(Arc::clone(&environment))
                 // Retries are ours: gRPC's own do not know which calls change something.
                 .enable_retry(false)
+                // A region that a workdir brings along may be longer than gRPC's 4 MiB.
+                .max_receive_message_len(-1)
                 .enable_http_proxy(options.use_http_proxy)
                 .use_local_subchannel_pool(true)
                 .initial_reconnect_backoff(CONNECT_PAUSE)

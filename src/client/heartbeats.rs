@@ -11,6 +11,9 @@ use super::{Error, Inner};
 use crate::core::Region;
 use crate::proto::{pd_methods, pdlite, pdlite_methods};
 
+/// The most regions that `pdlite.v1` takes in one message.
+const REGIONS_MAX: usize = 1 << 20;
+
 impl Inner {
     /// Reports one region.
     ///
@@ -50,7 +53,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let bytes_max = self.request_bytes_max()?;
         let mut request = Batch::new(bytes_max);
-        request.fill_with_regions(rest.iter().map(Borrow::borrow));
+        request.fill_with_regions(rest.iter().take(REGIONS_MAX).map(Borrow::borrow));
         let front = &rest[..request.count()];
         if front.is_empty() {
             verdicts.push(Err(Error::Invalid(format!(

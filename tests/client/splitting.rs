@@ -142,7 +142,7 @@ fn a_limit_that_sank_unnoticed_is_asked_for_again() {
     let client = hasty(relay.addr(), Duration::from_secs(3));
     let regions = regions(100);
     assert!(client.region_heartbeats(&regions).iter().all(Result::is_err));
-    assert_eq!(seen.messages(), [] as [Vec<u8>; 0]);
+    assert!(seen.messages().is_empty());
     assert!(client.region_heartbeats(&regions).iter().all(Result::is_ok));
     assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
 }
@@ -287,5 +287,38 @@ fn a_page_that_could_be_no_answer_is_malformed() {
         let scan = patient(relay.addr()).scan_regions(b"00001", b"00004", 3);
         assert!(matches!(scan, Err(Error::Malformed { .. })), "{answer:?}: {scan:?}");
         assert_eq!(relay.calls(SCAN), 1);
+    }
+}
+
+/// Stores 1 to 10, from the first that was asked for on, `page_max` at a time.
+fn stores(message: &[u8], page_max: usize) -> Reply {
+    let from = pdlite::GetStoresRequest::parse_from_bytes(message).unwrap().from_store_id.max(1);
+    let store = |store_id| pdlite::StoreInfo { store_id, region_num: store_id * 2, ..Default::default() };
+    Reply::message(&pdlite::GetStoresResponse {
+        stores: (from..=10).take(page_max).map(store).collect(),
+        more: 11 - from > u64::try_from(page_max).unwrap(),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn stores_are_asked_for_until_the_last_one() {
+    for (page_max, pages) in [(1, 10), (3, 4), (5, 2), (10, 1), (11, 1)] {
+        let relay = serve(1_000, &Seen::default(), move |_, message| stores(message, page_max));
+        let stores = patient(relay.addr()).stores().unwrap();
+        assert_eq!(stores.iter().map(|store| store.id.0).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+        assert_eq!(stores[9].stats.region_num, 20);
+        assert_eq!(relay.calls(pdlite_methods::GET_STORES.name), pages);
+    }
+}
+
+#[test]
+fn a_list_of_stores_that_does_not_go_on_is_malformed() {
+    let store = |store_id| pdlite::StoreInfo { store_id, ..Default::default() };
+    for stores in [vec![], vec![store(1), store(1)], vec![store(2), store(1)], vec![store(7)]] {
+        let answer = pdlite::GetStoresResponse { stores, more: true, ..Default::default() }.write_to_bytes().unwrap();
+        let relay = serve(1_000, &Seen::default(), move |_, _| Reply::Answer(answer.clone()));
+        let stores = patient(relay.addr()).stores();
+        assert!(matches!(stores, Err(Error::Malformed { .. })), "{stores:?}");
     }
 }
