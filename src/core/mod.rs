@@ -6,7 +6,7 @@ pub mod allocator;
 pub mod cluster;
 mod counter;
 mod id_set;
-pub mod key_index;
+mod key_index;
 pub mod region;
 pub mod scheduler;
 mod store_sets;
@@ -16,6 +16,5 @@ pub mod uvarint;
 
 pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};
 pub use cluster::{Cluster, Overlap, Refusal, Verdict};
-pub use key_index::KeyIndex;
 pub use region::{Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 pub use scheduler::{LeaderTransfer, StoreStats};

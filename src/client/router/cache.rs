@@ -1,7 +1,7 @@
 //! The regions that a router knows, by key range and by id.
 //!
-//! Invariants, asserted by [`Cache::check_invariants`]: no two regions share a key; both indexes hold the same regions; each
-//! range holds a key.
+//! Invariant, asserted by [`Cache::check_invariants`]: both indexes hold the same regions. No two of them share a key
+//! (`index.rs`).
 //!
 //! # Which of two regions stays
 //!
@@ -16,19 +16,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::core::{Epoch, KeyIndex, Region, RegionId};
+use super::index::RangeIndex;
+use crate::core::{Epoch, Region, RegionId};
 
 /// The regions that a router knows.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    by_key: KeyIndex,
+    by_key: RangeIndex,
     by_id: HashMap<RegionId, Arc<Region>>,
 }
 
 impl Cache {
     /// The region that holds `key`, if it is known.
     pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<Region>> {
-        self.by_key.at_or_before(key).filter(|region| region.range().contains(key))
+        self.by_key.get(key)
     }
 
     /// Takes a region in, in the place of those that it replaces, unless it is older.
@@ -38,20 +39,15 @@ impl Cache {
         if !range.is_well_formed() || known.is_some_and(|known| known.epoch() > region.epoch()) {
             return;
         }
-        let before = self.by_key.at_or_before(range.start).into_iter();
-        let behind = self.by_key.above(range.start).take_while(|other| range.overlaps(&other.range()));
-        let overlapped: Vec<Arc<Region>> = before
-            .chain(behind)
-            .filter(|other| other.id() != region.id() && range.overlaps(&other.range()))
-            .map(Arc::clone)
-            .collect();
+        let overlapped: Vec<Arc<Region>> =
+            self.by_key.overlapping(range).filter(|other| other.id() != region.id()).map(Arc::clone).collect();
         if overlapped.iter().any(|other| other.epoch().version > region.epoch().version) {
             return;
         }
         let replaced: Vec<RegionId> = overlapped.iter().map(|other| other.id()).chain([region.id()]).collect();
         replaced.into_iter().for_each(|id| self.remove(id));
         self.by_id.insert(region.id(), Arc::clone(&region));
-        self.by_key.put(region);
+        self.by_key.insert(region);
     }
 
     /// Forgets a region, unless it is known with an epoch above `epoch`.
@@ -76,12 +72,8 @@ impl Cache {
     fn check_invariants(&self) {
         self.by_key.check_invariants();
         assert_eq!(self.by_key.iter().count(), self.by_id.len(), "the indexes differ");
-        let mut before: Option<&Arc<Region>> = None;
         for region in self.by_key.iter() {
             assert!(Arc::ptr_eq(region, &self.by_id[&region.id()]), "{region:?}: the indexes differ");
-            assert!(region.range().is_well_formed(), "{region:?} holds no key");
-            assert!(before.is_none_or(|before| !before.range().overlaps(&region.range())), "{before:?}, {region:?}");
-            before = Some(region);
         }
     }
 }

@@ -26,6 +26,8 @@
 //! a key, so it is as large as the part of the cluster that is used.
 
 mod cache;
+mod counter;
+mod index;
 mod lookups;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use self::cache::Cache;
+use self::counter::Counter;
 use self::lookups::Lookups;
 use super::{Client, Error};
 use crate::core::{Epoch, Region, RegionId};
@@ -68,7 +71,7 @@ pub struct Router<S> {
     source: S,
     lookups: Mutex<Lookups>,
     cache: RwLock<Cache>,
-    hits: AtomicU64,
+    hits: Counter,
     misses: AtomicU64,
     /// Calls of the source.
     calls: AtomicU64,
@@ -92,7 +95,7 @@ impl<S: RegionSource> Router<S> {
             source,
             lookups: Mutex::default(),
             cache: RwLock::default(),
-            hits: AtomicU64::new(0),
+            hits: Counter::default(),
             misses: AtomicU64::new(0),
             calls: AtomicU64::new(0),
         }
@@ -108,7 +111,7 @@ impl<S: RegionSource> Router<S> {
     /// That of the lookup that the key took part in; `Malformed` when its answers do not fit the keys. What is cached stays.
     pub fn region(&self, key: &[u8]) -> Result<Option<Arc<Region>>, Error> {
         if let Some(region) = self.cached(key) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.hits.raise();
             return Ok(Some(region));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +129,7 @@ impl<S: RegionSource> Router<S> {
     /// Hits and misses so far.
     pub fn stats(&self) -> RouterStats {
         RouterStats {
-            hits: self.hits.load(Ordering::Relaxed),
+            hits: self.hits.sum(),
             misses: self.misses.load(Ordering::Relaxed),
             lookups: self.calls.load(Ordering::Relaxed),
         }
