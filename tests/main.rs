@@ -9,6 +9,8 @@ mod ctl_online;
 mod ctl_workdir;
 mod defects;
 mod descriptors;
+mod embed;
+mod examples;
 mod exclusion;
 mod herd;
 mod layers;

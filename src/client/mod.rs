@@ -25,6 +25,7 @@ mod error;
 mod heartbeats;
 mod ids;
 mod lookups;
+pub(crate) mod messages;
 mod options;
 mod retry;
 pub mod router;
@@ -37,13 +38,11 @@ use std::borrow::Borrow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use protobuf::EnumOrUnknown;
-
 use self::connections::Connections;
 use self::ids::IdRanges;
 use self::retry::Repeat;
 use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
-use crate::core::{KeyRange, LeaderTransfer, PeerId, Region, RegionId, StoreId, StoreStats};
+use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
@@ -57,17 +56,18 @@ pub use self::types::{Durability, ServerLimits, Status, Store};
 ///
 /// # Examples
 ///
-/// ```no_run
-/// use pd_lite::client::{Client, Error};
-/// use pd_lite::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
+/// ```
+/// use pd_lite::{Client, Epoch, Peer, PeerId, Region, RegionId, StoreId};
 ///
-/// let client = Client::connect("127.0.0.1:2379")?;
+/// # let server = pd_lite::Server::builder().start()?;
+/// # let addr = server.addr();
+/// let client = Client::connect(addr)?;
 /// let ids = client.alloc_id(2)?;
 /// let peer = Peer { store_id: StoreId(1), peer_id: PeerId(*ids.end()) };
 /// let region = Region::new(RegionId(*ids.start()), b"a", b"m", Epoch { version: 1, conf_version: 1 }, [peer]);
 /// client.region_heartbeat(&region)?;
 /// assert_eq!(client.region_by_key(b"apple")?, Some(region));
-/// # Ok::<(), Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Client {
@@ -110,19 +110,12 @@ impl Client {
     ///
     /// `Refused` (a store id of 0), and what every call can end with.
     pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) -> Result<Vec<LeaderTransfer>, Error> {
-        let request = pd::StoreHeartbeatRequest {
-            store_id: store.0,
-            region_num: stats.region_num,
-            leader_num: stats.leader_num,
-            capacity: stats.capacity,
-            available: stats.available,
-            ..Default::default()
-        };
+        let request = messages::store_heartbeat(store, stats);
         let answer = self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?;
         if !answer.accepted {
             return Err(self.inner.malformed("a store heartbeat was neither accepted nor refused".into()));
         }
-        Ok(answer.operations.iter().filter_map(leader_transfer).collect())
+        Ok(messages::leader_transfers(&answer))
     }
 
     /// Reports a region as it is now.
@@ -251,14 +244,4 @@ impl Inner {
     fn malformed(&self, reason: String) -> Error {
         Error::Malformed { addr: self.connections.current().addr().to_owned(), reason }
     }
-}
-
-/// `None`: an operation of a kind that is not known here.
-fn leader_transfer(operation: &pd::SchedulerOperation) -> Option<LeaderTransfer> {
-    let wanted = EnumOrUnknown::new(pd::SchedulerOperationType::SCHEDULER_OPERATION_TYPE_LEADER_TRANSFER);
-    (operation.type_ == wanted).then_some(LeaderTransfer {
-        region_id: RegionId(operation.region_id),
-        source_peer_id: PeerId(operation.source_peer_id),
-        target_peer_id: PeerId(operation.target_peer_id),
-    })
 }
