@@ -127,7 +127,11 @@ impl Pd {
 impl Inner {
     fn stop(&self) -> Result<(), EmbedError> {
         self.is_stopped.store(true, Ordering::SeqCst);
-        drain(Arc::clone(&self.service))
+        match self.workdir {
+            Some(_) => drain(Arc::clone(&self.service)),
+            // Nothing is to be waited for.
+            None => Ok(self.service.stop()?),
+        }
     }
 
     /// Why calls are answered no longer.
