@@ -1,18 +1,24 @@
-//! The six calls: request, validate, log, apply, reply. No gRPC types.
+//! The calls of `pb.PD` and `pdlite.v1`: request, validate, log, apply, reply. No gRPC types.
 //!
 //! A call never waits. It ends with its answer ([`Reply::Now`]) or, when the writer has to make something durable first,
 //! with a future that gives the answer ([`Reply::Later`]). A refused call changes nothing.
 //!
-//! Locks: the cluster's or the allocators', one at a time, for about a microsecond and never across a wait.
+//! Locks: the cluster's or the allocators', one at a time and never across a wait; for about a microsecond, or, by a call
+//! about many regions, for at most [`HOLD_REGIONS_MAX`] of them.
 //!
 //! A placement driver serves until it is stopped or one of its calls panics, and never serves again after that.
 
 mod allocation;
+mod answer;
 mod clock;
+mod code;
 mod error;
 mod key_text;
+mod region_batch;
 mod region_change;
 mod request;
+mod routing;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +31,13 @@ use crate::proto::pd as pb;
 use crate::storage::{State, StorageError, writer::Writer};
 
 pub use clock::Clock;
+pub use code::Code;
 pub use error::{Border, Error};
 pub use request::RequestLimits;
+
+/// Regions (or stores) looked at in one hold of the cluster's lock. A scan looks at all of its answer's in one, so that they
+/// belong together.
+const HOLD_REGIONS_MAX: usize = 128;
 
 /// What a call ends with.
 pub type Answer<T> = Result<Reply<T>, Error>;
@@ -142,11 +153,7 @@ impl Pd {
     /// What the region's validation, the catalog's rules or the writer meet.
     pub fn region_heartbeat(&self, request: &pb::RegionHeartbeatRequest) -> Answer<pb::RegionHeartbeatResponse> {
         self.check_serving()?;
-        let region = self.limits.check_region(request)?;
-        match self.writer()? {
-            None => self.put_in_memory(region),
-            Some(writer) => self.put_on_disk(writer, region),
-        }
+        self.put(request.region.as_ref().ok_or(Error::RegionAbsent)?)
     }
 
     /// Forgets a region with its epoch. An unknown one is no error.
@@ -172,11 +179,7 @@ impl Pd {
         self.check_serving()?;
         // Taken out of the lock: the copy into the message can wait, other calls cannot.
         let found = self.cluster()?.region_by_key(&request.key).cloned();
-        Ok(Reply::Now(pb::GetRegionByKeyResponse {
-            not_found: found.is_none(),
-            region: found.map(|region| pb::RegionMeta::from(&*region)).into(),
-            ..Default::default()
-        }))
+        Ok(Reply::Now(routing::answer(found)))
     }
 
     /// Gives out ids. A count of 0 is taken as 1.
