@@ -5,7 +5,8 @@
 //!
 //! Connects come at one pace whatever the number of callers: gRPC makes one attempt at a time, ends it after
 //! `connect_timeout`, and pauses between attempts that fail; [`Connection::begin_connect`] paces those that succeed and
-//! break at once. Callers wait for a change of state and make no connects of their own.
+//! break at once. Callers wait for a change of state and make no connects of their own. gRPC goes on trying an address that
+//! has failed, at the same pace, also while another one is in use.
 //!
 //! Threads: one poll thread a client, on which spawned futures run as well; it ends with the last handle.
 
@@ -111,7 +112,9 @@ impl Connections {
             let mut wait = left;
             if state == ConnectivityState::GRPC_CHANNEL_IDLE {
                 match connection.begin_connect() {
-                    Ok(()) => drop(channel.check_connectivity_state(true)),
+                    Ok(()) => {
+                        channel.check_connectivity_state(true);
+                    }
                     Err(pause) => wait = wait.min(pause),
                 }
             }

@@ -14,7 +14,7 @@ pub struct ClientOptions {
     pub addrs: Vec<String>,
     /// How long a call may take, retries and connecting included (2 s).
     pub timeout: Duration,
-    /// How long one address gets to connect (1 s).
+    /// How long one address gets to connect (1 s; gRPC gives it 100 ms at least).
     pub connect_timeout: Duration,
     /// Whether `http_proxy` and its like in the environment count (no).
     pub use_http_proxy: bool,

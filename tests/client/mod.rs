@@ -2,6 +2,7 @@
 //! the real one cannot.
 
 mod addresses;
+mod calls;
 mod fallback;
 mod reconnects;
 mod retries;
