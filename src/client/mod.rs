@@ -29,7 +29,7 @@ pub(crate) mod messages;
 mod options;
 mod retry;
 pub mod router;
-mod scan;
+pub(crate) mod scan;
 mod stores;
 pub mod tso;
 mod types;
