@@ -113,7 +113,8 @@ impl From<client::Error> for Failure {
             | client::Error::NotSent { .. }
             | client::Error::QueueFull { .. }
             | client::Error::TimestampWentBack { .. }
-            | client::Error::Closed => Exit::Runtime,
+            | client::Error::Closed
+            | client::Error::Failed { .. } => Exit::Runtime,
         };
         Self::new(exit, error)
     }
