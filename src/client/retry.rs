@@ -15,7 +15,7 @@ pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(5);
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Longer timeouts are as good as none, and clocks might not reach their end.
-const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The longest message that a gRPC server takes unless it is told otherwise, as the Go PD is not.
 const GRPC_BYTES_MAX: usize = 4 << 20;
