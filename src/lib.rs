@@ -2,7 +2,7 @@
 //!
 //! It hands out timestamps and ids, keeps the catalog of regions (key ranges and their replicas), answers which region holds
 //! a key, takes the heartbeats of stores and regions, and hints leader transfers. It speaks the gRPC service `pb.PD` of
-//! NoKV's PD-lite and works on the same workdir. This page is the project's architecture page; how to use the program is in
+//! NoKV's PD-lite and works on the same workdir; `pdlite.v1` offers the same for many regions at a time. This page is the project's architecture page; how to use the program is in
 //! `README.md`.
 //!
 //! # One picture
@@ -54,7 +54,7 @@
 //!
 //! | lock | guards | held by |
 //! |---|---|---|
-//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change; the writer for a slice of a batch |
+//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change, or a slice of many; the writer for a slice of a batch |
 //! | `State::allocators` | both counters and the requests that wait for a refill | poll threads for one take; the writer for a refill |
 //!
 //! Neither lock is taken while the other is held, and neither is held across a system call.
@@ -64,7 +64,7 @@
 //! - [`core`]: pure state, without I/O, clock, lock or thread; time comes in as an argument
 //! - [`storage`]: the only code that touches the disk, but for reading the configuration file and, to name who holds a port,
 //!   `/proc`
-//! - [`service`]: the six calls, without a network
+//! - [`service`]: the calls, without a network
 //! - [`server`]: the only code, with the clients to come, that knows grpcio
 //! - [`config`]: `raft_config.json` and its rules
 //! - [`cli`]: one file a sub-command
