@@ -180,7 +180,6 @@ impl Figures {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that grpcio asks for")]
 fn write_static(bytes: &&'static [u8], out: &mut GrpcSlice) -> grpcio::Result<()> {
     *out = GrpcSlice::from_static_slice(bytes);
     Ok(())
