@@ -1,12 +1,16 @@
 //! The integration tests: a module a behaviour, all against the real program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod client;
 mod command_lines;
 mod config_manifest;
 mod conformance;
+mod ctl_online;
 mod ctl_workdir;
 mod defects;
 mod descriptors;
+mod embed;
+mod examples;
 mod exclusion;
 mod herd;
 mod layers;

@@ -180,7 +180,6 @@ impl Figures {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that grpcio asks for")]
 fn write_static(bytes: &&'static [u8], out: &mut GrpcSlice) -> grpcio::Result<()> {
     *out = GrpcSlice::from_static_slice(bytes);
     Ok(())
@@ -199,7 +198,6 @@ fn read(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
 }
 
 /// What the bare handler makes of a message.
-#[expect(clippy::unnecessary_wraps, reason = "the signature that grpcio asks for")]
 fn read_nothing(_: MessageReader) -> grpcio::Result<&'static [u8]> {
     Ok(&[])
 }
