@@ -1,13 +1,14 @@
 //! RegionHeartbeats: as if each region had come in a call of its own, within a message's limits, and durable.
 
-use grpcio::{MethodType, RpcStatusCode};
+use grpcio::RpcStatusCode;
 use pd_lite::proto::pd::RegionMeta;
 use pd_lite::proto::pdlite::RegionHeartbeatsRequest;
 use pd_lite::proto::pdlite_methods as methods;
 use protobuf::Message;
 
 use super::{report, report_all, scan_all};
-use crate::support::client::{raw, region};
+use crate::support::client::region;
+use crate::support::relay::raw;
 use crate::support::rng::Rng;
 use crate::support::{Client, Launch};
 
@@ -142,12 +143,12 @@ fn a_batch_that_is_not_protobuf_is_internal_and_an_empty_one_is_nothing() {
     let server = Launch::in_memory().start();
     let client = server.client();
     assert_eq!(report(&client, &[]).unwrap(), []);
-    let method = raw(MethodType::Unary, "/pdlite.v1.PdLite/RegionHeartbeats");
+    let method = raw("/pdlite.v1.PdLite/RegionHeartbeats");
     // A field without a number, a field without a value, a region whose id does not end.
     for body in [&b"\xff\xff\xff\xff"[..], b"\x08", b"\x0a\x02\x08\xff"] {
         assert_eq!(client.call(&method, &body.to_vec()).unwrap_err().code, RpcStatusCode::INTERNAL, "{body:x?}");
     }
-    let unknown = raw(MethodType::Unary, "/pdlite.v1.PdLite/Nothing");
+    let unknown = raw("/pdlite.v1.PdLite/Nothing");
     assert_eq!(client.call(&unknown, &Vec::new()).unwrap_err().code, RpcStatusCode::UNIMPLEMENTED);
     server.stop();
 }

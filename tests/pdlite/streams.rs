@@ -8,7 +8,8 @@ use grpcio::{CallOption, ClientDuplexReceiver, ClientDuplexSender, Method, Metho
 use pd_lite::proto::pd::{TsoRequest, TsoResponse};
 use pd_lite::proto::pdlite_methods as methods;
 
-use crate::support::client::{HANG, raw};
+use crate::support::client::HANG;
+use crate::support::relay::raw;
 use crate::support::{Client, Launch};
 
 /// A stream at its client's end.
@@ -142,7 +143,7 @@ fn a_message_that_is_too_long_or_malformed_ends_its_stream_alone() {
     let client = server.client();
     let mut other = open(&client);
     assert_eq!(other.tso(1), Ok((1, 1)));
-    let method = raw(MethodType::Duplex, "/pdlite.v1.PdLite/Tso");
+    let method = Method { ty: MethodType::Duplex, ..raw("/pdlite.v1.PdLite/Tso") };
     let unknown_field = |len: usize| [&b"\x4a\xfc\xff\x03"[..], &vec![b'x'; len - 4]].concat();
     for (body, code) in [
         (unknown_field(65_536), None),
