@@ -1,6 +1,6 @@
 //! The flags and words of the commands that ask a running PD, each with its test.
 
-use std::env;
+use std::env::{self, VarError};
 use std::time::Duration;
 
 use super::time;
@@ -54,8 +54,13 @@ impl Default for Args {
 impl Args {
     /// A client of the PD that the command line names, or else the environment.
     pub fn client(&self) -> Result<Client, Failure> {
-        let variable = || env::var(ADDR_VARIABLE).ok().filter(|addr| !addr.is_empty());
-        let addr = self.addr.clone().or_else(variable).unwrap_or_else(|| ADDR.to_owned());
+        let variable = match (&self.addr, env::var(ADDR_VARIABLE)) {
+            (None, Err(VarError::NotUnicode(addr))) => {
+                return Err(Failure::new(Exit::Usage, format!("{ADDR_VARIABLE} is not HOST:PORT: {addr:?}")));
+            }
+            (_, addr) => addr.ok().filter(|addr| !addr.is_empty()),
+        };
+        let addr = self.addr.clone().or(variable).unwrap_or_else(|| ADDR.to_owned());
         let options = ClientOptions { timeout: self.timeout, ..ClientOptions::new(&addr) };
         Ok(Client::new(options)?)
     }
