@@ -85,12 +85,7 @@ impl Inner {
         request: &Q,
         repeat: Repeat,
     ) -> Result<A, Error> {
-        let answer = self.again(repeat, async |span| self.call_once(method, request, span).await);
-        if let Err(Error::Refused { refusal: Refusal::ResourceExhausted, .. }) = &answer {
-            // It may have been too long for a PD with another limit than the one that was asked.
-            self.connections.current().forget_request_bytes_max();
-        }
-        answer
+        self.again(repeat, async |span| self.call_once(method, request, span).await)
     }
 
     /// Makes a call once, when there is a connection.
@@ -112,8 +107,10 @@ impl Inner {
         let answer = connection.call(method, request, span).await;
         match &answer {
             Err(Error::TimedOut { .. }) => self.connections.note_silent(connection),
-            // Most kinds of exhaustion pass; that of a message that is too long does not.
+            // Most kinds of exhaustion pass; that of a message that is too long does not. The PD may be another one than the
+            // one that told its limit.
             Err(Error::Refused { refusal: Refusal::ResourceExhausted, .. }) => {
+                connection.forget_request_bytes_max();
                 if let Ok(max) = self.request_bytes_max_once(span).await
                     && len > max
                 {

@@ -1,6 +1,6 @@
 //! Regions by key range, made for lookups: three or four cache misses each with 100,000 regions.
 //!
-//! Sorted chunks of regions, in an array. A key is compared as a number: eight of its bytes, those behind the prefix that all
+//! Sorted chunks of regions, in an array. A key is compared as a number: some of its bytes, those behind the prefix that all
 //! keys in question share. Where that does not decide, whole keys are compared, which costs two cache misses more. Adding a
 //! region moves memory, more of it the more regions there are: this is for many lookups and few changes.
 //!
@@ -215,15 +215,16 @@ fn count_up_to(hints: &[u64], wanted: u64, is_not_above: impl Fn(usize) -> bool)
     low
 }
 
-/// Eight bytes of `key` behind its first `skip` as a number that is ordered like the keys (a shorter key reads as zeros).
+/// Seven bytes of `key` behind its first `skip`, and how many there are (more than seven: eight), as a number that is ordered
+/// like the keys. The count tells a border from the keys behind it that begin with it, even when they go on with zeros.
 fn hint(key: &[u8], skip: usize) -> u64 {
     let rest = &key[skip..];
     if let Some(bytes) = rest.first_chunk() {
-        return u64::from_be_bytes(*bytes);
+        return u64::from_be_bytes(*bytes) & !0xff | 8;
     }
     let mut bytes = [0; 8];
     bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(bytes)
+    u64::from_be_bytes(bytes) | u64::try_from(rest.len()).expect("seven at most")
 }
 
 /// [`hint`] of a region's end, whose start has the shared prefix. An end without it is above every key that has it.
@@ -272,6 +273,19 @@ mod tests {
             assert_eq!(start, (n < 1280).then(|| key(expected).to_vec()));
         }
         assert_eq!(index.overlapping(KeyRange { start: &key(299), end: &key(901) }).count(), 3);
+    }
+
+    #[test]
+    fn hints_are_ordered_like_keys() {
+        let letters = [0, 1, 0xff];
+        let mut keys = vec![vec![]];
+        for len in 0..9 {
+            let longer = keys.iter().filter(|key: &&Vec<u8>| key.len() == len).cloned().collect::<Vec<_>>();
+            keys.extend(longer.iter().flat_map(|key| letters.map(|letter| [&key[..], &[letter]].concat())));
+        }
+        keys.sort();
+        assert!(keys.windows(2).all(|pair| hint(&pair[0], 0) <= hint(&pair[1], 0)));
+        assert!(hint(b"border", 0) < hint(b"border\0", 0));
     }
 
     /// Few letters, long common prefixes, prefixes of one another: equal hints are frequent.

@@ -13,7 +13,7 @@
 //!
 //! Locks: `Shared::state`, then a batch's waiters. Neither is held while a call is made, a waker is woken or one is dropped.
 //!
-//! Threads: the timer ([`timer`]), started by the first caller. It ends with the batcher.
+//! Threads: the timer, started by the first caller. It ends with the batcher.
 
 mod batch;
 mod blocking;
