@@ -439,7 +439,7 @@ fn timestamps_are_futures_without_a_network_too() {
 fn futures_of_timestamps_wait_for_the_disk_and_end_with_the_pd() {
     let workdir = tempfile::tempdir().unwrap();
     let pd = durable(workdir.path());
-    // More than is ever set aside at once: most of them have to wait for the disk.
+    // Far more than is set aside at the start: the first ones have to wait for the disk.
     let count = 1 << 20;
     let mut ranges = block_on(join_all((0..16).map(|_| pd.get_ts_batch_async(count))))
         .into_iter()
