@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use self::connections::Connections;
 use self::ids::IdRanges;
-use self::retry::Repeat;
+use self::retry::{Repeat, Span};
 use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
 use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
@@ -102,6 +102,16 @@ impl Client {
         let timestamps = Batcher::new(GrpcTransport::new(Arc::clone(&connections)), BatcherOptions::from(&options));
         let ids = IdRanges::new(options.id_range);
         Ok(Self { inner: Arc::new(Inner { options, connections, timestamps, ids }) })
+    }
+
+    /// Waits for the connection that the first call would make, at most a call's timeout.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable`.
+    pub(crate) fn wait_for_connection(&self) -> Result<(), Error> {
+        let span = Span::new(self.inner.options.timeout);
+        pollster::block_on(self.inner.connections.ready(span.deadline)).map(drop)
     }
 
     /// Reports a store's numbers. Returns the PD's hints: leaders that it should transfer.

@@ -155,12 +155,12 @@ impl Batcher {
 /// # Errors
 ///
 /// [`Error::Invalid`] for 0.
-fn check_count(count: u64) -> Result<(), Error> {
+pub(crate) fn check_count(count: u64) -> Result<(), Error> {
     if count == 0 { Err(Error::Invalid("a count of 0 asks for nothing".into())) } else { Ok(()) }
 }
 
 /// `count` values from `first` on. Every call's values were checked to end within u64.
-fn range(first: u64, count: u64) -> RangeInclusive<u64> {
+pub(crate) fn range(first: u64, count: u64) -> RangeInclusive<u64> {
     first..=first + (count - 1)
 }
 
