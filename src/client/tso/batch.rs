@@ -29,7 +29,7 @@ pub(super) struct Batch {
     outcome: OnceLock<Outcome>,
     /// Callers in the slots below have waited as long as they may.
     expired: AtomicUsize,
-    /// Empty until the batch is sent: before that, its waiters stand in the queue.
+    /// Empty as long as the batch stands in the queue, with its waiters.
     waiters: Mutex<Waiters>,
 }
 

@@ -35,7 +35,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use self::batch::{Batch, Outcome, Place};
-use self::state::{Next, Queued, State};
+use self::state::{Next, State};
 use super::ids::range_of;
 use super::retry::TIMEOUT_MAX;
 use super::{ClientOptions, Error};
@@ -236,9 +236,8 @@ impl Shared {
         self.ask_next();
         let room = batch.take_waiters().wake();
         if let Some((batches, error)) = settled.abandoned {
-            for Queued { batch, waiters, .. } in batches {
-                batch.set(Outcome::Failed(error.clone()));
-                waiters.wake();
+            for batch in batches {
+                batch.finish(Outcome::Failed(error.clone()));
             }
         }
         self.state().recycle(room);

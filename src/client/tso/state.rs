@@ -20,10 +20,18 @@ use super::batch::{Batch, Outcome, Place, Waiters};
 use crate::client::{Error, Refusal};
 
 /// A batch that is not sent yet.
-pub(super) struct Queued {
-    pub(super) batch: Arc<Batch>,
-    pub(super) waiters: Waiters,
+struct Queued {
+    batch: Arc<Batch>,
+    waiters: Waiters,
     count: u64,
+}
+
+impl Queued {
+    /// Lets the batch keep its waiters itself, where callers look for theirs that find it in the queue no longer.
+    fn close(self) -> Arc<Batch> {
+        *self.batch.waiters() = self.waiters;
+        self.batch
+    }
 }
 
 struct InFlight {
@@ -48,7 +56,7 @@ pub(super) struct Next {
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     /// All that waited, and why they wait for nothing: timestamps went back.
-    pub(super) abandoned: Option<(Vec<Queued>, Error)>,
+    pub(super) abandoned: Option<(Vec<Arc<Batch>>, Error)>,
 }
 
 /// What a look at the time brought.
@@ -141,7 +149,7 @@ impl State {
                 floor: self.highest,
                 beside: Vec::new(),
             });
-            *batch.waiters() = waiters;
+            let batch = Queued { batch, waiters, count }.close();
             return Some(Next { batch, count, deadline });
         }
         None
@@ -158,7 +166,7 @@ impl State {
                 Err(error) => {
                     self.first_number = self.number_behind(self.queue.len());
                     self.queued = 0;
-                    abandoned = Some((self.queue.drain(..).collect(), error.clone()));
+                    abandoned = Some((self.queue.drain(..).map(Queued::close).collect(), error.clone()));
                     Outcome::Failed(error)
                 }
             },

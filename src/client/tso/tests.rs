@@ -171,6 +171,36 @@ fn a_timestamp_that_goes_back_ends_everything() {
     assert_eq!(held.len(), 0, "nothing is sent any more");
 }
 
+/// Polls a future, with another waker, when it is woken itself.
+struct Repoll {
+    future: Mutex<Option<TsBatchFuture>>,
+    flag: Arc<Flag>,
+}
+
+impl Wake for Repoll {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self.flag));
+        let mut future = self.future.lock().unwrap();
+        let polled = Pin::new(future.as_mut().unwrap()).poll(&mut Context::from_waker(&waker));
+        self.flag.0.fetch_or(polled.is_ready(), Ordering::Relaxed);
+    }
+}
+
+/// A batch had left the queue, and its waiters were not yet where a caller looks for them then.
+#[test]
+fn who_is_polled_while_timestamps_go_back_is_woken_as_it_said_last() {
+    let (batcher, held) = held(options());
+    let _before = asked(&batcher, 1);
+    held.answer(10);
+    let repoll = Arc::new(Repoll { future: Mutex::default(), flag: Arc::default() });
+    let mut in_flight = batcher.get_async();
+    let waker = Waker::from(Arc::clone(&repoll));
+    assert!(Pin::new(&mut in_flight).poll(&mut Context::from_waker(&waker)).is_pending());
+    *repoll.future.lock().unwrap() = Some(asked(&batcher, 1));
+    held.answer(10);
+    assert!(repoll.flag.0.load(Ordering::Relaxed), "told, or woken by the waker it gave while the first was told");
+}
+
 #[test]
 fn an_answer_that_makes_no_sense_is_no_timestamp() {
     let (batcher, held) = held(options());
