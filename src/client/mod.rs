@@ -100,7 +100,7 @@ impl Client {
         options.check()?;
         let connections = Arc::new(Connections::new(&options));
         let timestamps = Batcher::new(GrpcTransport::new(Arc::clone(&connections)), BatcherOptions::from(&options));
-        let ids = IdRanges::new(options.id_range);
+        let ids = IdRanges::new(options.id_range, options.timeout);
         Ok(Self { inner: Arc::new(Inner { options, connections, timestamps, ids }) })
     }
 
@@ -235,7 +235,7 @@ impl Client {
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the PD's limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        self.inner.ids.take(count, |count| self.inner.alloc_ids(count))
+        self.inner.ids.take(count, |count| self.inner.alloc_ids(count), |waited| self.inner.late(waited))
     }
 }
 
