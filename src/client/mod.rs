@@ -228,8 +228,8 @@ impl Client {
     }
 
     /// `count` ids that nobody has got before: consecutive ones. With [`ClientOptions::id_range`] they come from memory, as
-    /// long as it holds so many in a row; the calls that are made then are shared by those who wait for them, failures
-    /// included.
+    /// long as it holds so many in a row; the calls for a range are shared by those who wait for them, failures included.
+    /// A `count` of a whole range or more is a call of its own.
     ///
     /// # Errors
     ///

@@ -57,7 +57,8 @@ pub struct BatcherOptions {
     pub timeout: Duration,
     /// Calls in flight, at least 1.
     pub calls_max: usize,
-    /// Callers that wait for a call to be sent.
+    /// Callers that wait for a call to be sent. Those that have left the queue before others keep a place in it until their
+    /// batch goes; all together are at most twice as many.
     pub queue_max: usize,
     /// Timestamps of one call; a caller that wants more gets a call of its own.
     pub batch_max: u64,
