@@ -11,11 +11,11 @@ use crate::cli::{Exit, Failure};
 use crate::client::{Client, ClientOptions};
 
 /// The address where nothing says otherwise.
-/// The most that a server takes; a lower limit is the server's to tell.
-const REQUEST_BYTES_MAX: usize = 4 << 20;
 const ADDR: &str = "127.0.0.1:2379";
 /// Says otherwise where no flag does.
 const ADDR_VARIABLE: &str = "PD_ADDR";
+/// The most that a server takes; a lower limit is the server's to tell.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// A command line of any of the commands; each takes some of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
