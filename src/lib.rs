@@ -85,7 +85,7 @@
 //! - [`embed`]: puts a placement driver together inside a process and takes it down; the program does it here too
 //! - [`config`]: `raft_config.json` and its rules
 //! - [`cli`]: one file a sub-command
-//! - [`proto`]: the messages, generated from `proto/` by `build.rs`
+//! - [`proto`]: the messages, generated from `proto/` by `build.rs`; `convert` turns regions into them and back
 //!
 //! Who may use what: `main → cli → {client, embed, config, server, service, storage, core}`, `embed → {client, server, service,
 //! storage, core, proto}`, `server → {service, proto}`, `service → {storage, core, proto}`, `client → {core, proto}`,

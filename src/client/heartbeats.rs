@@ -68,7 +68,7 @@ impl Inner {
         }
         match self.call_within(span, &batched(&pdlite_methods::REGION_HEARTBEATS), &request, Repeat::UnlessSent) {
             Ok(answer) if answer.verdicts.len() == front.len() => {
-                verdicts.extend(answer.verdicts.into_iter().map(|verdict| self.verdict(verdict)));
+                verdicts.extend(answer.verdicts.into_iter().map(verdict));
                 Ok(())
             }
             Ok(answer) => {
@@ -96,13 +96,10 @@ impl Inner {
         }
         Ok(())
     }
+}
 
-    fn verdict(&self, verdict: pdlite::RegionVerdict) -> Result<(), Error> {
-        if verdict.code == 0 {
-            return Ok(());
-        }
-        Err(Error::of_verdict(verdict.code, verdict.message))
-    }
+fn verdict(verdict: pdlite::RegionVerdict) -> Result<(), Error> {
+    if verdict.code == 0 { Ok(()) } else { Err(Error::of_verdict(verdict.code, verdict.message)) }
 }
 
 /// Gives the next `count` regions this `error`, and ends the call with it.

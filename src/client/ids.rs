@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::retry::{Repeat, Span};
+use super::tso::check_count;
 use super::{Error, Inner};
 use crate::proto::{pd, pd_methods};
 
@@ -55,9 +56,7 @@ impl IdRanges {
         fetch: impl FnOnce(u64) -> Result<RangeInclusive<u64>, Error>,
         late: impl FnOnce(Duration) -> Error,
     ) -> Result<RangeInclusive<u64>, Error> {
-        if count == 0 {
-            return Err(Error::Invalid("a count of 0 asks for nothing".into()));
-        }
+        check_count(count)?;
         let mut span = None;
         let mut state = self.lock();
         loop {

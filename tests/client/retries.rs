@@ -144,42 +144,36 @@ fn a_pd_that_does_not_answer_is_given_up_after_the_timeout_and_gets_nothing_twic
     }
 }
 
+/// Makes a call to a PD on `host` that ends while the call is under way; another one comes in its place. Returns what the
+/// caller got, and how often the other one was called.
+fn across_an_end(host: &str, (method, call): Call) -> (Result<(), Error>, usize) {
+    let (sender, arrived) = crossbeam_channel::unbounded();
+    let silent = Relay::start(&format!("{host}:0"), &PB_PD, None, move |_, _| {
+        sender.send(()).unwrap();
+        Reply::Silence
+    });
+    let addr = silent.addr().to_owned();
+    let client = patient(&addr);
+    let caller = thread::spawn(move || call(&client));
+    arrived.recv_timeout(HANG).unwrap();
+    drop(silent);
+    let next = Relay::start(&addr, &PB_PD, None, |method, _| answer(method));
+    (caller.join().unwrap(), next.calls(method))
+}
+
 #[test]
 fn a_change_under_way_when_the_pd_ends_is_lost_and_not_sent_to_the_next_pd() {
-    for (method, call) in CHANGES {
-        let (sender, arrived) = crossbeam_channel::unbounded();
-        let silent = Relay::start("127.79.0.2:0", &PB_PD, None, move |_, _| {
-            sender.send(()).unwrap();
-            Reply::Silence
-        });
-        let addr = silent.addr().to_owned();
-        let client = patient(&addr);
-        let caller = thread::spawn(move || call(&client));
-        arrived.recv_timeout(HANG).unwrap();
-        drop(silent);
-        let next = Relay::start(&addr, &PB_PD, None, |method, _| answer(method));
-        let error = caller.join().unwrap().unwrap_err();
-        assert!(matches!(error, Error::Lost { .. }), "{error}");
-        assert_eq!(next.calls(method), 0);
+    for call in CHANGES {
+        let (result, calls) = across_an_end("127.79.0.2", call);
+        assert!(matches!(result, Err(Error::Lost { .. })), "{result:?}");
+        assert_eq!(calls, 0);
     }
 }
 
 #[test]
 fn a_harmless_call_under_way_when_the_pd_ends_is_answered_by_the_next_pd() {
-    for (method, call) in HARMLESS {
-        let (sender, arrived) = crossbeam_channel::unbounded();
-        let silent = Relay::start("127.79.0.3:0", &PB_PD, None, move |_, _| {
-            sender.send(()).unwrap();
-            Reply::Silence
-        });
-        let addr = silent.addr().to_owned();
-        let client = patient(&addr);
-        let caller = thread::spawn(move || call(&client));
-        arrived.recv_timeout(HANG).unwrap();
-        drop(silent);
-        let next = Relay::start(&addr, &PB_PD, None, |method, _| answer(method));
-        caller.join().unwrap().unwrap();
-        assert_eq!(next.calls(method), 1);
+    for call in HARMLESS {
+        assert_eq!(across_an_end("127.79.0.3", call), (Ok(()), 1));
     }
 }
 

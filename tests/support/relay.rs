@@ -13,7 +13,7 @@ use futures::channel::oneshot;
 use futures::future::Shared;
 use grpcio::{
     CallOption, ChannelBuilder, Marshaller, MessageReader, Method, MethodType, RpcContext, RpcStatus, RpcStatusCode,
-    Server, ServerBuilder, ServerCredentials, ServiceBuilder, UnarySink,
+    Server, ServerBuilder, ServerCredentials, Service, ServiceBuilder, UnarySink,
 };
 use pd_lite::proto::{pd_methods, pdlite_methods};
 use protobuf::Message;
@@ -110,14 +110,8 @@ impl Relay {
                 }
             });
         }
-        // A port of its own: a test of another address would otherwise be able to share it.
-        let args = ChannelBuilder::new(environment()).reuse_port(false).build_args();
-        let builder = ServerBuilder::new(environment()).register_service(service.build()).channel_args(args);
-        let mut server = builder.build().unwrap();
-        let port = server.add_listening_port(addr, ServerCredentials::insecure()).expect("the port is free");
-        server.start();
-        let (host, _) = addr.rsplit_once(':').unwrap();
-        Self { server, addr: format!("{host}:{port}"), shared }
+        let (server, addr) = serve(addr, service.build());
+        Self { server, addr, shared }
     }
 
     pub fn addr(&self) -> &str {
@@ -174,4 +168,16 @@ pub const fn raw(name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
         req_mar: Marshaller { ser: serialize, de: deserialize },
         resp_mar: Marshaller { ser: serialize, de: deserialize },
     }
+}
+
+/// Serves `service` at `addr`. Returns the server and its address, with the real port.
+pub fn serve(addr: &str, service: Service) -> (Server, String) {
+    // A port of its own: a test of another address would otherwise be able to share it.
+    let args = ChannelBuilder::new(environment()).reuse_port(false).build_args();
+    let builder = ServerBuilder::new(environment()).register_service(service).channel_args(args);
+    let mut server = builder.build().unwrap();
+    let port = server.add_listening_port(addr, ServerCredentials::insecure()).expect("the port is free");
+    server.start();
+    let (host, _) = addr.rsplit_once(':').unwrap();
+    (server, format!("{host}:{port}"))
 }

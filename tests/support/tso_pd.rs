@@ -5,13 +5,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use futures::channel::oneshot;
 use futures::{FutureExt, SinkExt, TryStreamExt};
-use grpcio::{
-    ChannelBuilder, RpcStatus, RpcStatusCode, Server, ServerBuilder, ServerCredentials, ServiceBuilder, WriteFlags,
-};
+use grpcio::{RpcStatus, RpcStatusCode, Server, ServiceBuilder, WriteFlags};
 use pd_lite::proto::pd::{TsoRequest, TsoResponse};
 use pd_lite::proto::{pd_methods, pdlite_methods};
 
-use super::client::environment;
+use super::relay::serve;
 
 /// Only a client that hangs takes this long to ask.
 const HANG: Duration = Duration::from_secs(60);
@@ -83,13 +81,8 @@ impl TsoPd {
                 ctx.spawn(answers.map(drop));
             });
         }
-        let args = ChannelBuilder::new(environment()).reuse_port(false).build_args();
-        let builder = ServerBuilder::new(environment()).register_service(service.build()).channel_args(args);
-        let mut server = builder.build().unwrap();
-        let port = server.add_listening_port(addr, ServerCredentials::insecure()).expect("the port is free");
-        server.start();
-        let (host, _) = addr.rsplit_once(':').unwrap();
-        Self { server, addr: format!("{host}:{port}"), asked }
+        let (server, addr) = serve(addr, service.build());
+        Self { server, addr, asked }
     }
 
     pub fn addr(&self) -> &str {
