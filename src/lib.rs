@@ -80,6 +80,7 @@
 //! - Time-outs of regions and stores: as in the reference, what was reported stays until it is reported otherwise.
 //! - Replication: one process, one disk. TLS and authentication: see `SECURITY.md`.
 
+pub mod adapter;
 pub mod cli;
 pub mod client;
 pub mod config;
