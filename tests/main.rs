@@ -15,6 +15,7 @@ mod limits;
 mod pd_process;
 mod readme;
 mod restarts;
+mod store;
 mod support;
 mod transport;
 mod u64_edges;

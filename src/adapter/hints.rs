@@ -33,11 +33,7 @@ mod tests {
     use super::*;
 
     fn hint(region: u64, source: u64, target: u64) -> LeaderTransfer {
-        LeaderTransfer {
-            region_id: RegionId(region),
-            source_peer_id: PeerId(source),
-            target_peer_id: PeerId(target),
-        }
+        LeaderTransfer { region_id: RegionId(region), source_peer_id: PeerId(source), target_peer_id: PeerId(target) }
     }
 
     #[test]

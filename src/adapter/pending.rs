@@ -203,48 +203,54 @@ impl Pending {
     /// Takes in the answer to a state. Returns whether it is the first refusal of what is still the newest state.
     pub(super) fn settle_put(&mut self, put: &Put, answer: Answer) -> bool {
         let id = put.region.id();
-        let is_newest = |entry: &&mut Entry| entry.state == put.state && !entry.removal;
-        let Some(entry) = self.entries.get_mut(&id).filter(is_newest) else {
-            // The older state may have made room, too.
-            self.progress |= answer == Answer::Accepted;
+        let number = self.next_number();
+        let is_accepted = answer == Answer::Accepted;
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.removal) else {
+            self.progress |= is_accepted;
             return false;
         };
-        if answer == Answer::Accepted {
-            self.progress |= !entry.acknowledged;
-            (entry.acknowledged, entry.refusals) = (true, 0);
-            self.move_to(id, None);
+        if entry.state != put.state {
+            // The older state may have made room, too. The newer one has had no turn yet: it goes behind the others.
+            self.progress |= is_accepted;
+            self.move_to(id, Some(Place::Puts(number)));
             return false;
         }
-        entry.acknowledged = false;
-        entry.refusals = entry.refusals.saturating_add(1);
+        self.progress |= is_accepted && !entry.acknowledged;
+        entry.acknowledged = is_accepted;
+        entry.refusals = if is_accepted { 0 } else { entry.refusals.saturating_add(1) };
         let refusals = entry.refusals;
-        let number = self.next_number();
-        let at_once = answer == Answer::Blocked && refusals <= RETRIES_AT_ONCE;
-        self.move_to(id, Some(if at_once { Place::Blocked(number) } else { Place::Round(number) }));
+        self.move_to(
+            id,
+            match answer {
+                Answer::Accepted => None,
+                Answer::Blocked if refusals <= RETRIES_AT_ONCE => Some(Place::Blocked(number)),
+                Answer::Blocked | Answer::Refused => Some(Place::Round(number)),
+            },
+        );
         refusals == 1
     }
 
     /// Takes in the answer to a removal. Returns whether it is its first refusal.
     pub(super) fn settle_removal(&mut self, id: RegionId, answer: Answer) -> bool {
+        let number = self.next_number();
         // Only this answer ends a removal, so the entry is there and a removal still.
         let entry = self.entry(id);
-        if answer == Answer::Accepted {
-            entry.removal = false;
-            let is_gone = entry.region.is_none();
-            self.progress = true;
-            self.move_to(id, None);
-            if is_gone {
-                self.entries.remove(&id);
-            } else {
-                self.renew_state(id);
-            }
-            return false;
+        if answer != Answer::Accepted {
+            entry.refusals = entry.refusals.saturating_add(1);
+            let is_first = entry.refusals == 1;
+            self.move_to(id, Some(Place::Round(number)));
+            return is_first;
         }
-        entry.refusals = entry.refusals.saturating_add(1);
-        let is_first = entry.refusals == 1;
-        let number = self.next_number();
-        self.move_to(id, Some(Place::Round(number)));
-        is_first
+        entry.removal = false;
+        let is_gone = entry.region.is_none();
+        self.progress = true;
+        self.move_to(id, None);
+        if is_gone {
+            self.entries.remove(&id);
+        } else {
+            self.renew_state(id);
+        }
+        false
     }
 
     /// Takes in that a store's numbers were answered, whatever the answer: newer ones will come. Returns whether there are

@@ -1,7 +1,7 @@
 //! What the store's threads and the adapter's thread share, under one lock that nobody holds during a call.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::hints::Hints;
 use super::pending::Pending;
