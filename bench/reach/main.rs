@@ -1,9 +1,11 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
-//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching` (default: all). Two
+//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`,
+//! `adapter` (default: all). Two
 //! things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
 //! interval instead of deciding the verdict. The exit status says only whether everything could be measured.
 
+mod adapter;
 mod allocations;
 mod batching;
 mod cpu;
@@ -22,11 +24,12 @@ use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 4] = [
+const SECTIONS: [(&str, Section); 5] = [
     ("allocations", allocations::measure),
     ("cpu", cpu::measure),
     ("memory", memory::measure),
     ("batching", batching::measure),
+    ("adapter", adapter::measure),
 ];
 
 /// Where and how large to measure.

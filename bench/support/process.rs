@@ -12,6 +12,8 @@ use super::{Result, machine};
 /// The last line of a start, in front of the address.
 const LISTENING: &str = "PD-lite service listening on ";
 
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// A server process. Dropping it kills the process.
 pub struct PdProcess {
     child: Child,
@@ -22,18 +24,23 @@ pub struct PdProcess {
 impl PdProcess {
     /// Starts a server that keeps everything in memory.
     pub fn in_memory() -> Result<Self> {
-        Self::start(&[])
+        Self::start(ANY_PORT, &[])
     }
 
     /// Starts a server on a workdir.
     pub fn durable(workdir: &Path) -> Result<Self> {
-        Self::start(&["--workdir".as_ref(), workdir.as_os_str()])
+        Self::durable_at(ANY_PORT, workdir)
     }
 
-    fn start(args: &[&OsStr]) -> Result<Self> {
+    /// Starts a server on a workdir, at an address of its own.
+    pub fn durable_at(addr: &str, workdir: &Path) -> Result<Self> {
+        Self::start(addr, &["--workdir".as_ref(), workdir.as_os_str()])
+    }
+
+    fn start(addr: &str, args: &[&OsStr]) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pd-lite"))
-            .args(["pd", "--addr", "127.0.0.1:0", "--log-level", "error"])
+            .args(["pd", "--addr", addr, "--log-level", "error"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,20 +67,12 @@ impl PdProcess {
 
     /// CPU time of all its threads so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end between the listing and the reading; what it used since the last look is lost, which is
-            // nothing for the threads that serve.
-            sum += cpu_of_thread(&task?.path()).unwrap_or_default();
-        }
-        Ok(sum)
+        cpu_of_process(&self.child.id().to_string())
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let value = machine::value_in(&format!("/proc/{}/status", self.child.id()), "VmRSS").ok_or("no VmRSS")?;
-        let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        resident_bytes_of_process(&self.child.id().to_string())
     }
 
     /// Ends the process by SIGTERM.
@@ -98,6 +97,24 @@ impl Drop for PdProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// CPU time of a process so far, in user and kernel mode, given its name in `/proc`.
+pub fn cpu_of_process(name: &str) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{name}/task"))? {
+        // A thread may end between the listing and the reading; what it used since the last look is lost, which is
+        // nothing for the threads that serve.
+        sum += cpu_of_thread(&task?.path()).unwrap_or_default();
+    }
+    Ok(sum)
+}
+
+/// Resident memory of a process in bytes, given its name in `/proc`.
+pub fn resident_bytes_of_process(name: &str) -> Result<u64> {
+    let value = machine::value_in(&format!("/proc/{name}/status"), "VmRSS").ok_or("no VmRSS")?;
+    let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
 }
 
 /// CPU time of a thread, given its directory in `/proc`. Kernel: `schedstat` holds nanoseconds on the CPU first.
