@@ -61,7 +61,6 @@ impl Batch {
     /// Appends an element, if it fits.
     fn push(&mut self, element: &[u8]) -> bool {
         let before = self.bytes.len();
-        // The element is in memory; if nothing else, the message's limit keeps it from being written.
         write_bytes(&mut self.bytes, 1, element);
         let fits = self.bytes.len() <= self.bytes_max;
         if fits {

@@ -5,7 +5,8 @@
 //!
 //! Connects come at one pace whatever the number of callers: gRPC makes one attempt at a time, ends it after
 //! `connect_timeout`, and pauses between attempts that fail; [`Connection::begin_connect`] paces those that succeed and
-//! break at once. Callers wait for a change of state and make no connects of their own.
+//! break at once. Callers wait for a change of state and make no connects of their own. gRPC goes on trying an address that
+//! has failed, at the same pace, also while another one is in use.
 //!
 //! Threads: one poll thread a client, on which spawned futures run as well; it ends with the last handle.
 
@@ -58,6 +59,8 @@ impl Connections {
             let channel = ChannelBuilder::new(Arc::clone(&environment))
                 // Retries are ours: gRPC's own do not know which calls change something.
                 .enable_retry(false)
+                // A region that a workdir brings along may be longer than gRPC's 4 MiB.
+                .max_receive_message_len(-1)
                 .enable_http_proxy(options.use_http_proxy)
                 .use_local_subchannel_pool(true)
                 .initial_reconnect_backoff(CONNECT_PAUSE)
@@ -109,7 +112,9 @@ impl Connections {
             let mut wait = left;
             if state == ConnectivityState::GRPC_CHANNEL_IDLE {
                 match connection.begin_connect() {
-                    Ok(()) => drop(channel.check_connectivity_state(true)),
+                    Ok(()) => {
+                        channel.check_connectivity_state(true);
+                    }
                     Err(pause) => wait = wait.min(pause),
                 }
             }

@@ -19,14 +19,23 @@ pub enum Error {
     },
     /// No answer came in time. Whether a change took effect is unknown.
     TimedOut { addr: String, waited: Duration },
-    /// The connection broke, or the PD ended, while the call was under way. Whether a change took effect is unknown.
-    Lost { addr: String, reason: String },
+    /// The connection broke, or the PD ended, while the call was under way. Whether a change took effect is unknown, for
+    /// gRPC does not tell whether the PD has got the call.
+    Lost {
+        addr: String,
+        /// gRPC's words, or the PD's.
+        reason: String,
+    },
     /// A part of a call that was not sent, because a part before it failed: `after` is that one's error.
     NotSent { after: Arc<Error> },
-    /// The PD refuses the call.
+    /// The PD refuses the call, with a message of its own.
     Refused { refusal: Refusal, message: String },
     /// The call needs `pdlite.v1`, which this PD does not offer.
-    Unsupported { addr: String, call: &'static str },
+    Unsupported {
+        addr: String,
+        /// What needs it: a method, or a few words.
+        call: &'static str,
+    },
     /// The answer makes no sense: this is no PD that keeps the protocol.
     Malformed { addr: String, reason: String },
     /// As many callers as the client's options allow wait already. Nothing was sent.

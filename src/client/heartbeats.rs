@@ -6,10 +6,13 @@
 use std::borrow::Borrow;
 
 use super::batch::{Batch, batched};
-use super::retry::Repeat;
+use super::retry::{Repeat, Request};
 use super::{Error, Inner};
 use crate::core::Region;
 use crate::proto::{pd_methods, pdlite, pdlite_methods};
+
+/// The most regions that `pdlite.v1` takes in one message.
+const REGIONS_MAX: usize = 1 << 20;
 
 impl Inner {
     /// Reports one region.
@@ -29,16 +32,18 @@ impl Inner {
     /// Reports `regions`, and returns as many verdicts.
     pub(super) fn region_heartbeats<R: Borrow<Region>>(&self, regions: &[R]) -> Vec<Result<(), Error>> {
         let mut verdicts = Vec::with_capacity(regions.len());
+        let mut bytes_max = usize::MAX;
         while verdicts.len() < regions.len() {
             let rest = &regions[verdicts.len()..];
-            if let Err(error) = self.heartbeats_of_front(rest, &mut verdicts) {
+            if let Err(error) = self.heartbeats_of_front(rest, &mut bytes_max, &mut verdicts) {
                 verdicts.resize(regions.len(), Err(error.of_rest()));
             }
         }
         verdicts
     }
 
-    /// Reports the regions at the front of `rest` that one message has room for, and appends their verdicts.
+    /// Reports the regions at the front of `rest` that one message of `bytes_max` or less has room for, and appends their
+    /// verdicts.
     ///
     /// # Errors
     ///
@@ -46,11 +51,12 @@ impl Inner {
     fn heartbeats_of_front<R: Borrow<Region>>(
         &self,
         rest: &[R],
+        bytes_max: &mut usize,
         verdicts: &mut Vec<Result<(), Error>>,
     ) -> Result<(), Error> {
-        let bytes_max = self.request_bytes_max()?;
-        let mut request = Batch::new(bytes_max);
-        request.fill_with_regions(rest.iter().map(Borrow::borrow));
+        *bytes_max = self.request_bytes_max()?.min(*bytes_max);
+        let mut request = Batch::new(*bytes_max);
+        request.fill_with_regions(rest.iter().take(REGIONS_MAX).map(Borrow::borrow));
         let front = &rest[..request.count()];
         if front.is_empty() {
             verdicts.push(Err(Error::Invalid(format!(
@@ -69,8 +75,11 @@ impl Inner {
                 fail(verdicts, front.len(), self.malformed(reason))
             }
             Err(Error::Unsupported { .. }) => self.one_by_one(front, verdicts),
-            // Too long after all, for the PD in use is another one by now: the next message fits.
-            Err(Error::Invalid(_)) => Ok(()),
+            Err(Error::Invalid(_)) => {
+                // Too long after all, for the PD in use is another one by now: a shorter one will do.
+                *bytes_max = request.len() - 1;
+                Ok(())
+            }
             Err(error) => fail(verdicts, front.len(), error),
         }
     }

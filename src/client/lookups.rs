@@ -3,7 +3,7 @@
 use futures::{StreamExt, stream};
 
 use super::batch::{Batch, batched};
-use super::retry::{Repeat, Span};
+use super::retry::{Repeat, Request, Span};
 use super::{Error, Inner};
 use crate::core::Region;
 use crate::proto::{pd, pd_methods, pdlite_methods};
@@ -29,16 +29,22 @@ impl Inner {
     /// than were asked for.
     pub(super) fn regions_by_keys<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Region>>, Error> {
         let mut regions = Vec::with_capacity(keys.len());
+        let mut bytes_max = usize::MAX;
         while regions.len() < keys.len() {
-            self.regions_of_front(&keys[regions.len()..], &mut regions)?;
+            self.regions_of_front(&keys[regions.len()..], &mut bytes_max, &mut regions)?;
         }
         Ok(regions)
     }
 
-    /// Looks up the keys at the front of `rest` that one message has room for, or fewer of them.
-    fn regions_of_front<K: AsRef<[u8]>>(&self, rest: &[K], regions: &mut Vec<Option<Region>>) -> Result<(), Error> {
-        let bytes_max = self.request_bytes_max()?;
-        let mut request = Batch::new(bytes_max);
+    /// Looks up the keys at the front of `rest` that one message of `bytes_max` or less has room for, or fewer of them.
+    fn regions_of_front<K: AsRef<[u8]>>(
+        &self,
+        rest: &[K],
+        bytes_max: &mut usize,
+        regions: &mut Vec<Option<Region>>,
+    ) -> Result<(), Error> {
+        *bytes_max = self.request_bytes_max()?.min(*bytes_max);
+        let mut request = Batch::new(*bytes_max);
         request.fill_with_keys(rest.iter().map(AsRef::as_ref));
         let front = &rest[..request.count()];
         if front.is_empty() {
@@ -54,8 +60,11 @@ impl Inner {
             }
             Ok(answer) => Err(self.malformed(format!("{} results for {} keys", answer.results.len(), front.len()))),
             Err(Error::Unsupported { .. }) => self.some_at_a_time(front, regions),
-            // Too long after all, for the PD in use is another one by now: the next message fits.
-            Err(Error::Invalid(_)) => Ok(()),
+            Err(Error::Invalid(_)) => {
+                // Too long after all, for the PD in use is another one by now: a shorter one will do.
+                *bytes_max = request.len() - 1;
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

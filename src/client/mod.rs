@@ -2,11 +2,22 @@
 //!
 //! A [`Client`] is a handle: clones share connections and everything else, from any number of threads. Each call ends
 //! within the client's timeout. What can be asked for in one message of `pdlite.v1` is; from a PD without it the client
-//! gets the same by the calls of `pb.PD`, one for each region or key.
+//! gets the same by the calls of `pb.PD`, one for each region or key. A list that takes several messages takes several
+//! calls, each with a timeout of its own.
 //!
-//! A failed call is made again, with pauses that grow, as long as there is time and [`Error::retryable`] says so. A call
-//! that changes something (a region's heartbeat or removal) is made again only when it is certain that it changed nothing:
-//! once it was sent and no answer came, the caller is told ([`Error::outcome_unknown`]).
+//! # What is made again
+//!
+//! A call that fails is made again, with pauses that grow, as long as there is time and [`Error::retryable`] says so:
+//!
+//! - Lookups, scans, the stores and the status: they change nothing.
+//! - A store's heartbeat: the second one replaces the store's numbers by the same ones, and the hints are planned anew.
+//! - Ids and timestamps: those of an answer that was lost are given to nobody.
+//! - A region's heartbeat or removal only as long as it is certain that nothing changed: the PD could not be reached, or
+//!   answered that it is exhausted. Once such a call was sent and got no such answer, the caller is told
+//!   ([`Error::outcome_unknown`]), for the second one could undo what came between the two: the removal of a region that is
+//!   reported again, the report of one that is removed again.
+//!
+//! Nothing is sent before the connection stands, so a PD that is down is [`Error::Unreachable`], and a call waits for it.
 
 mod batch;
 mod connections;
@@ -17,6 +28,7 @@ mod options;
 mod removals;
 mod retry;
 mod scan;
+mod stores;
 mod types;
 
 use std::borrow::Borrow;
@@ -35,6 +47,24 @@ pub use self::options::ClientOptions;
 pub use self::types::{Durability, ServerLimits, Status, Store};
 
 /// A client of a PD. Cloning it is cheap, and the clones share everything.
+///
+/// What every call can end with: [`Error::Unreachable`], [`Error::TimedOut`], [`Error::Lost`], [`Error::Refused`],
+/// [`Error::Malformed`], and [`Error::Invalid`] for what no message has room for.
+///
+/// # Examples
+///
+/// ```no_run
+/// use pd_lite::client::{Client, Error};
+/// use pd_lite::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
+///
+/// let client = Client::connect("127.0.0.1:2379")?;
+/// let ids = client.alloc_id(2)?;
+/// let peer = Peer { store_id: StoreId(1), peer_id: PeerId(*ids.end()) };
+/// let region = Region::new(RegionId(*ids.start()), b"a", b"m", Epoch { version: 1, conf_version: 1 }, [peer]);
+/// client.region_heartbeat(&region)?;
+/// assert_eq!(client.region_by_key(b"apple")?, Some(region));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -151,8 +181,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// What every call can end with. From a PD without `pdlite.v1`, `Unsupported` when there is a gap between the regions:
-    /// such a PD cannot tell what is behind it.
+    /// `Invalid` when no key is in the range, and what every call can end with. From a PD without `pdlite.v1`, `Unsupported`
+    /// when there is a gap between the regions: such a PD cannot tell what is behind it.
     pub fn scan_regions(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Region>, Error> {
         self.inner.scan_regions(KeyRange { start, end }, limit)
     }
@@ -163,8 +193,7 @@ impl Client {
     ///
     /// `Unsupported` from a PD without `pdlite.v1`, and what every call can end with.
     pub fn stores(&self) -> Result<Vec<Store>, Error> {
-        let answer = self.inner.call(&pdlite_methods::GET_STORES, &pdlite::GetStoresRequest::new(), Repeat::Always)?;
-        Ok(answer.stores.iter().map(Store::from).collect())
+        self.inner.stores()
     }
 
     /// A look at the PD.

@@ -141,7 +141,7 @@ impl Inner {
             None => {
                 let status = connection.call(&pdlite_methods::GET_STATUS, &pdlite::GetStatusRequest::new(), span).await;
                 let told = match status {
-                    Ok(status) if status.limits.request_bytes == 0 => GRPC_BYTES_MAX,
+                    Ok(status) if status.limits.request_bytes == 0 => usize::MAX,
                     Ok(status) => usize::try_from(status.limits.request_bytes).unwrap_or(usize::MAX),
                     Err(Error::Unsupported { .. }) => GRPC_BYTES_MAX,
                     Err(error) => return Err(error),

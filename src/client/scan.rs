@@ -19,9 +19,12 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// Those of [`Inner::call`]; `Malformed` for a page that is not what was asked for, or says that more follow and has
+    /// `Invalid` for a range without a key; those of [`Inner::call`]; `Malformed` for a page that is not what was asked for, or says that more follow and has
     /// none; `Unsupported` at a gap, from a PD without `pdlite.v1`.
     pub(super) fn scan_regions(&self, range: KeyRange<'_>, limit: usize) -> Result<Vec<Region>, Error> {
+        if !range.is_well_formed() {
+            return Err(Error::Invalid("the end of a range to scan must be above its start, or empty".into()));
+        }
         let mut regions: Vec<Region> = Vec::new();
         let mut start = range.start.to_vec();
         while regions.len() < limit && (KeyRange { start: &start, end: range.end }).is_well_formed() {

@@ -1,6 +1,8 @@
 //! The crate's client over real gRPC: against the real PD, killed and restarted, and against servers that do on purpose what
 //! the real one cannot.
 
+mod addresses;
+mod calls;
 mod fallback;
 mod reconnects;
 mod retries;

@@ -2,12 +2,13 @@
 //! looks at the messages; it answers as `pdlite.v1` says, or on purpose not so.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use grpcio::RpcStatusCode;
 use pd_lite::client::{Client, ClientOptions, Error};
-use pd_lite::core::Region;
-use pd_lite::proto::{pd, pdlite, pdlite_methods};
+use pd_lite::core::{KeyRange, Region, RegionId};
+use pd_lite::proto::{pd, pd_methods, pdlite, pdlite_methods};
 use protobuf::Message;
 
 use super::{HANG, hasty, patient, region};
@@ -16,6 +17,7 @@ use crate::support::relay::{PDLITE, Reply};
 
 const HEARTBEATS: &str = pdlite_methods::REGION_HEARTBEATS.name;
 const LOOKUPS: &str = pdlite_methods::GET_REGIONS_BY_KEYS.name;
+const REMOVAL: &str = pd_methods::REMOVE_REGION.name;
 const SCAN: &str = pdlite_methods::SCAN_REGIONS.name;
 const STATUS: &str = pdlite_methods::GET_STATUS.name;
 
@@ -142,8 +144,39 @@ fn a_limit_that_sank_unnoticed_is_asked_for_again() {
     let client = hasty(relay.addr(), Duration::from_secs(3));
     let regions = regions(100);
     assert!(client.region_heartbeats(&regions).iter().all(Result::is_err));
-    assert_eq!(seen.messages(), [] as [Vec<u8>; 0]);
+    assert!(seen.messages().is_empty());
     assert!(client.region_heartbeats(&regions).iter().all(Result::is_ok));
+    assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
+}
+
+#[test]
+fn a_limit_that_sank_with_the_connection_is_found_out_within_the_call() {
+    let (seen, asked) = (Seen::default(), Seen::default());
+    let (taken, told) = (seen.clone(), asked.clone());
+    let (sender, refused) = crossbeam_channel::unbounded();
+    let methods = [&PDLITE[..], &[REMOVAL]].concat();
+    let relay = Relay::start("127.0.0.1:0", &methods, None, move |method, message| match method {
+        REMOVAL => Reply::Status(RpcStatusCode::UNAVAILABLE, "another one comes"),
+        STATUS => {
+            told.add(message);
+            status(if told.messages().len() == 1 { 10_000 } else { 1_000 })
+        }
+        _ if message.len() > 1_000 => {
+            sender.send(()).unwrap();
+            Reply::Status(RpcStatusCode::RESOURCE_EXHAUSTED, "too long")
+        }
+        _ => {
+            taken.add(message);
+            accept(message)
+        }
+    });
+    let client = patient(relay.addr());
+    let caller = client.clone();
+    let caller = thread::spawn(move || caller.region_heartbeats(&regions(100)));
+    refused.recv_timeout(HANG).unwrap();
+    // It shares the connection, so both callers learn that it broke.
+    client.remove_region(RegionId(1)).unwrap_err();
+    assert!(caller.join().unwrap().iter().all(Result::is_ok));
     assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
 }
 
@@ -232,7 +265,7 @@ fn lookups_that_could_be_no_answer_are_malformed() {
 /// What an honest PD that has all `regions` answers, `page_max` at a time.
 fn page(regions: &[Region], message: &[u8], page_max: usize) -> Reply {
     let request = pdlite::ScanRegionsRequest::parse_from_bytes(message).unwrap();
-    let range = pd_lite::core::KeyRange { start: &request.start_key, end: &request.end_key };
+    let range = KeyRange { start: &request.start_key, end: &request.end_key };
     let all: Vec<&Region> = regions.iter().filter(|region| region.range().overlaps(&range)).collect();
     let limit = page_max.min(usize::try_from(request.limit).unwrap());
     Reply::message(&pdlite::ScanRegionsResponse {
@@ -287,5 +320,38 @@ fn a_page_that_could_be_no_answer_is_malformed() {
         let scan = patient(relay.addr()).scan_regions(b"00001", b"00004", 3);
         assert!(matches!(scan, Err(Error::Malformed { .. })), "{answer:?}: {scan:?}");
         assert_eq!(relay.calls(SCAN), 1);
+    }
+}
+
+/// Stores 1 to 10, from the first that was asked for on, `page_max` at a time.
+fn stores(message: &[u8], page_max: usize) -> Reply {
+    let from = pdlite::GetStoresRequest::parse_from_bytes(message).unwrap().from_store_id.max(1);
+    let store = |store_id| pdlite::StoreInfo { store_id, region_num: store_id * 2, ..Default::default() };
+    Reply::message(&pdlite::GetStoresResponse {
+        stores: (from..=10).take(page_max).map(store).collect(),
+        more: 11 - from > u64::try_from(page_max).unwrap(),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn stores_are_asked_for_until_the_last_one() {
+    for (page_max, pages) in [(1, 10), (3, 4), (5, 2), (10, 1), (11, 1)] {
+        let relay = serve(1_000, &Seen::default(), move |_, message| stores(message, page_max));
+        let stores = patient(relay.addr()).stores().unwrap();
+        assert_eq!(stores.iter().map(|store| store.id.0).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+        assert_eq!(stores[9].stats.region_num, 20);
+        assert_eq!(relay.calls(pdlite_methods::GET_STORES.name), pages);
+    }
+}
+
+#[test]
+fn a_list_of_stores_that_does_not_go_on_is_malformed() {
+    let store = |store_id| pdlite::StoreInfo { store_id, ..Default::default() };
+    for stores in [vec![], vec![store(1), store(1)], vec![store(2), store(1)], vec![store(7)]] {
+        let answer = pdlite::GetStoresResponse { stores, more: true, ..Default::default() }.write_to_bytes().unwrap();
+        let relay = serve(1_000, &Seen::default(), move |_, _| Reply::Answer(answer.clone()));
+        let stores = patient(relay.addr()).stores();
+        assert!(matches!(stores, Err(Error::Malformed { .. })), "{stores:?}");
     }
 }
