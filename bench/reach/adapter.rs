@@ -96,8 +96,10 @@ impl Store {
     }
 }
 
-/// Measures outages, then rounds without a change.
+/// Measures rounds without a change, then outages.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
+    // First, while no ending thread takes its CPU time out of the sum.
+    idle(report)?;
     let mut outages = Vec::new();
     for turn in 0..OUTAGES {
         outages.push(outage(&setting.workdir(&format!("adapter-{turn}")))?);
@@ -118,7 +120,7 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         &figure(|outage| outage.growth / float64(STAY + MERGED)),
         Target::AtMost(1024.0),
     );
-    idle(report)
+    Ok(())
 }
 
 struct Outage {
@@ -174,9 +176,9 @@ fn idle(report: &mut Report) -> Result<()> {
         let begun = Instant::now();
         let before = cpu_of_process("self")?;
         store.report();
-        own_shares.push(100.0 * (cpu_of_process("self")? - before).as_secs_f64() / ROUND.as_secs_f64());
+        own_shares.push(100.0 * cpu_of_process("self")?.saturating_sub(before).as_secs_f64() / ROUND.as_secs_f64());
         thread::sleep(ROUND.saturating_sub(begun.elapsed()));
-        shares.push(100.0 * (cpu_of_process("self")? - before).as_secs_f64() / begun.elapsed().as_secs_f64());
+        shares.push(100.0 * cpu_of_process("self")?.saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64());
     }
     report.add(
         "idle adapter, % of a core",
