@@ -11,7 +11,7 @@ use pd_lite::core::{Region, StoreId, StoreStats};
 use crate::Setting;
 use crate::support::Result;
 use crate::support::figures::{Median, Target, float64, short};
-use crate::support::process::{PdProcess, cpu_of_process, resident_bytes_of_process};
+use crate::support::process::{PdProcess, cpu_of_this_process, resident_bytes_of_this_process};
 use crate::support::regions;
 use crate::support::report::Report;
 
@@ -139,7 +139,7 @@ fn outage(workdir: &std::path::Path) -> Result<Outage> {
     (0..MERGED).for_each(|group| store.adapter.region_heartbeat(Store::to_merge(group)));
     store.settle()?;
 
-    let before = resident_bytes_of_process("self")?;
+    let before = resident_bytes_of_this_process()?;
     let begun = Instant::now();
     // Dropped, it is killed.
     drop(pd);
@@ -151,10 +151,10 @@ fn outage(workdir: &std::path::Path) -> Result<Outage> {
             (0..MERGED).for_each(|group| store.adapter.remove_region(Store::to_merge(group).id()));
         }
         store.report();
-        resident_max = resident_max.max(resident_bytes_of_process("self")?);
+        resident_max = resident_max.max(resident_bytes_of_this_process()?);
         thread::sleep((OUTAGE * change / CHANGES).saturating_sub(begun.elapsed()));
     }
-    let _pd = PdProcess::durable_at(&addr, workdir)?;
+    let _pd = PdProcess::durable_on(&addr, workdir)?;
     let back = Instant::now();
     store.settle()?;
     let heal = back.elapsed();
@@ -174,11 +174,12 @@ fn idle(report: &mut Report) -> Result<()> {
     let mut own_shares = Vec::new();
     for _ in 0..IDLE_ROUNDS {
         let begun = Instant::now();
-        let before = cpu_of_process("self")?;
+        let before = cpu_of_this_process()?;
         store.report();
-        own_shares.push(100.0 * cpu_of_process("self")?.saturating_sub(before).as_secs_f64() / ROUND.as_secs_f64());
+        own_shares.push(100.0 * cpu_of_this_process()?.saturating_sub(before).as_secs_f64() / ROUND.as_secs_f64());
         thread::sleep(ROUND.saturating_sub(begun.elapsed()));
-        shares.push(100.0 * cpu_of_process("self")?.saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64());
+        shares
+            .push(100.0 * cpu_of_this_process()?.saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64());
     }
     report.add(
         "idle adapter, % of a core",

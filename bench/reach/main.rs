@@ -1,8 +1,8 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
-//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`,
-//! `adapter` (default: all). Two
-//! things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
+//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `heartbeats`, `router`, `tso`,
+//! `adapter` (default: all).
+//! Two things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
 //! interval instead of deciding the verdict. The exit status says only whether everything could be measured.
 
 mod adapter;
@@ -10,8 +10,10 @@ mod allocations;
 mod batching;
 mod cpu;
 mod memory;
+mod router;
 #[path = "../support/mod.rs"]
 mod support;
+mod tso;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -24,11 +26,13 @@ use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 5] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("allocations", allocations::measure),
     ("cpu", cpu::measure),
     ("memory", memory::measure),
     ("batching", batching::measure),
+    ("router", router::measure),
+    ("tso", tso::measure),
     ("adapter", adapter::measure),
 ];
 

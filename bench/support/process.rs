@@ -12,8 +12,6 @@ use super::{Result, machine};
 /// The last line of a start, in front of the address.
 const LISTENING: &str = "PD-lite service listening on ";
 
-const ANY_PORT: &str = "127.0.0.1:0";
-
 /// A server process. Dropping it kills the process.
 pub struct PdProcess {
     child: Child,
@@ -24,16 +22,16 @@ pub struct PdProcess {
 impl PdProcess {
     /// Starts a server that keeps everything in memory.
     pub fn in_memory() -> Result<Self> {
-        Self::start(ANY_PORT, &[])
+        Self::start("127.0.0.1:0", &[])
     }
 
     /// Starts a server on a workdir.
     pub fn durable(workdir: &Path) -> Result<Self> {
-        Self::durable_at(ANY_PORT, workdir)
+        Self::durable_on("127.0.0.1:0", workdir)
     }
 
-    /// Starts a server on a workdir, at an address of its own.
-    pub fn durable_at(addr: &str, workdir: &Path) -> Result<Self> {
+    /// Starts a server on a workdir, at an address.
+    pub fn durable_on(addr: &str, workdir: &Path) -> Result<Self> {
         Self::start(addr, &["--workdir".as_ref(), workdir.as_os_str()])
     }
 
@@ -67,12 +65,12 @@ impl PdProcess {
 
     /// CPU time of all its threads so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        cpu_of_process(&self.child.id().to_string())
+        cpu_of_threads(&format!("/proc/{}/task", self.child.id()))
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        resident_bytes_of_process(&self.child.id().to_string())
+        resident_bytes(&format!("/proc/{}/status", self.child.id()))
     }
 
     /// Ends the process by SIGTERM.
@@ -99,22 +97,30 @@ impl Drop for PdProcess {
     }
 }
 
-/// CPU time of a process so far, in user and kernel mode, given its name in `/proc`.
-pub fn cpu_of_process(name: &str) -> Result<Duration> {
+/// CPU time of all threads of this process so far.
+pub fn cpu_of_this_process() -> Result<Duration> {
+    cpu_of_threads("/proc/self/task")
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident_bytes_of_this_process() -> Result<u64> {
+    resident_bytes("/proc/self/status")
+}
+
+fn resident_bytes(status: &str) -> Result<u64> {
+    let value = machine::value_in(status, "VmRSS").ok_or("no VmRSS")?;
+    let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}
+
+fn cpu_of_threads(directory: &str) -> Result<Duration> {
     let mut sum = Duration::ZERO;
-    for task in fs::read_dir(format!("/proc/{name}/task"))? {
-        // A thread may end between the listing and the reading; what it used since the last look is lost, which is
-        // nothing for the threads that serve.
+    for task in fs::read_dir(directory)? {
+        // A thread may end between the listing and the reading; what it used since the last look is lost, which is nothing
+        // for the threads that serve.
         sum += cpu_of_thread(&task?.path()).unwrap_or_default();
     }
     Ok(sum)
-}
-
-/// Resident memory of a process in bytes, given its name in `/proc`.
-pub fn resident_bytes_of_process(name: &str) -> Result<u64> {
-    let value = machine::value_in(&format!("/proc/{name}/status"), "VmRSS").ok_or("no VmRSS")?;
-    let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
 }
 
 /// CPU time of a thread, given its directory in `/proc`. Kernel: `schedstat` holds nanoseconds on the CPU first.

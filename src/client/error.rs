@@ -45,6 +45,8 @@ pub enum Error {
     TimestampWentBack { highest: u64, got: u64 },
     /// The client, or what is embedded in its place, has been stopped.
     Closed,
+    /// The PD embedded in this process has failed: its disk, or a panic inside it. Nothing changed, and nothing ever will.
+    Failed { reason: String },
 }
 
 /// The kind of a PD's refusal, by its gRPC status.
@@ -81,7 +83,8 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::Malformed { .. }
             | Self::TimestampWentBack { .. }
-            | Self::Closed => false,
+            | Self::Closed
+            | Self::Failed { .. } => false,
         }
     }
 
@@ -100,7 +103,8 @@ impl Error {
             | Self::Unsupported { .. }
             | Self::QueueFull { .. }
             | Self::TimestampWentBack { .. }
-            | Self::Closed => false,
+            | Self::Closed
+            | Self::Failed { .. } => false,
         }
     }
 
@@ -181,6 +185,7 @@ impl fmt::Display for Error {
                  gives out no more of them"
             ),
             Self::Closed => f.write_str("it has been stopped"),
+            Self::Failed { reason } => write!(f, "the PD in this process has failed: {reason}"),
         }
     }
 }

@@ -23,23 +23,27 @@ mod batch;
 mod connections;
 mod error;
 mod heartbeats;
+mod ids;
 mod lookups;
+pub(crate) mod messages;
 mod options;
 mod removals;
 mod retry;
+pub mod router;
 mod scan;
 mod stores;
+pub mod tso;
 mod types;
 
 use std::borrow::Borrow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use protobuf::EnumOrUnknown;
-
 use self::connections::Connections;
+use self::ids::IdRanges;
 use self::retry::Repeat;
-use crate::core::{KeyRange, LeaderTransfer, PeerId, Region, RegionId, StoreId, StoreStats};
+use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
+use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
@@ -53,17 +57,18 @@ pub use self::types::{Durability, ServerLimits, Status, Store};
 ///
 /// # Examples
 ///
-/// ```no_run
-/// use pd_lite::client::{Client, Error};
-/// use pd_lite::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
+/// ```
+/// use pd_lite::{Client, Epoch, Peer, PeerId, Region, RegionId, StoreId};
 ///
-/// let client = Client::connect("127.0.0.1:2379")?;
+/// # let server = pd_lite::Server::builder().start()?;
+/// # let addr = server.addr();
+/// let client = Client::connect(addr)?;
 /// let ids = client.alloc_id(2)?;
 /// let peer = Peer { store_id: StoreId(1), peer_id: PeerId(*ids.end()) };
 /// let region = Region::new(RegionId(*ids.start()), b"a", b"m", Epoch { version: 1, conf_version: 1 }, [peer]);
 /// client.region_heartbeat(&region)?;
 /// assert_eq!(client.region_by_key(b"apple")?, Some(region));
-/// # Ok::<(), Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Client {
@@ -72,7 +77,9 @@ pub struct Client {
 
 struct Inner {
     options: ClientOptions,
-    connections: Connections,
+    connections: Arc<Connections>,
+    timestamps: Batcher,
+    ids: IdRanges,
 }
 
 impl Client {
@@ -92,8 +99,10 @@ impl Client {
     /// [`Error::Invalid`], naming the option.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         options.check()?;
-        let connections = Connections::new(&options);
-        Ok(Self { inner: Arc::new(Inner { options, connections }) })
+        let connections = Arc::new(Connections::new(&options));
+        let timestamps = Batcher::new(GrpcTransport::new(Arc::clone(&connections)), BatcherOptions::from(&options));
+        let ids = IdRanges::new(options.id_range);
+        Ok(Self { inner: Arc::new(Inner { options, connections, timestamps, ids }) })
     }
 
     /// Reports a store's numbers. Returns the PD's hints: leaders that it should transfer.
@@ -102,19 +111,12 @@ impl Client {
     ///
     /// `Refused` (a store id of 0), and what every call can end with.
     pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) -> Result<Vec<LeaderTransfer>, Error> {
-        let request = pd::StoreHeartbeatRequest {
-            store_id: store.0,
-            region_num: stats.region_num,
-            leader_num: stats.leader_num,
-            capacity: stats.capacity,
-            available: stats.available,
-            ..Default::default()
-        };
+        let request = messages::store_heartbeat(store, stats);
         let answer = self.inner.call(&pd_methods::STORE_HEARTBEAT, &request, Repeat::Always)?;
         if !answer.accepted {
             return Err(self.inner.malformed("a store heartbeat was neither accepted nor refused".into()));
         }
-        Ok(answer.operations.iter().filter_map(leader_transfer).collect())
+        Ok(messages::leader_transfers(&answer))
     }
 
     /// Reports a region as it is now.
@@ -206,35 +208,44 @@ impl Client {
         Ok(Status::from(&answer))
     }
 
-    /// The next timestamp: above every one that was returned before this call began.
+    /// The next timestamp: above every one that was returned before this call began. Callers share calls ([`tso`]); a lone
+    /// one waits for one round trip.
     ///
     /// # Errors
     ///
     /// `TimestampWentBack`, `QueueFull`, and what every call can end with.
     pub fn get_ts(&self) -> Result<u64, Error> {
-        self.get_ts_batch(1).map(|timestamps| *timestamps.start())
+        self.inner.timestamps.get()
     }
 
-    /// The next `count` timestamps.
+    /// The next `count` timestamps, consecutive ones.
     ///
     /// # Errors
     ///
     /// Those of [`Client::get_ts`]; `Invalid` for a count of 0; `Refused` for one above the PD's limit.
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pd::TsoRequest { count, ..Default::default() };
-        let answer = self.inner.call(&pd_methods::TSO, &request, Repeat::Always)?;
-        Ok(answer.timestamp..=answer.timestamp + (answer.count - 1))
+        self.inner.timestamps.get_batch(count)
     }
 
-    /// `count` ids that nobody has got before: consecutive ones.
+    /// [`Client::get_ts`] as a future, for any executor.
+    pub fn get_ts_async(&self) -> TsFuture {
+        self.inner.timestamps.get_async()
+    }
+
+    /// [`Client::get_ts_batch`] as a future, for any executor.
+    pub fn get_ts_batch_async(&self, count: u64) -> TsBatchFuture {
+        self.inner.timestamps.get_batch_async(count)
+    }
+
+    /// `count` ids that nobody has got before: consecutive ones. With [`ClientOptions::id_range`] they come from memory, as
+    /// long as it holds so many in a row; the calls that are made then are shared by those who wait for them, failures
+    /// included.
     ///
     /// # Errors
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the PD's limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pd::AllocIDRequest { count, ..Default::default() };
-        let answer = self.inner.call(&pd_methods::ALLOC_ID, &request, Repeat::Always)?;
-        Ok(answer.first_id..=answer.first_id + (answer.count - 1))
+        self.inner.ids.take(count, |count| self.inner.alloc_ids(count))
     }
 }
 
@@ -243,14 +254,4 @@ impl Inner {
     fn malformed(&self, reason: String) -> Error {
         Error::Malformed { addr: self.connections.current().addr().to_owned(), reason }
     }
-}
-
-/// `None`: an operation of a kind that is not known here.
-fn leader_transfer(operation: &pd::SchedulerOperation) -> Option<LeaderTransfer> {
-    let wanted = EnumOrUnknown::new(pd::SchedulerOperationType::SCHEDULER_OPERATION_TYPE_LEADER_TRANSFER);
-    (operation.type_ == wanted).then_some(LeaderTransfer {
-        region_id: RegionId(operation.region_id),
-        source_peer_id: PeerId(operation.source_peer_id),
-        target_peer_id: PeerId(operation.target_peer_id),
-    })
 }

@@ -10,9 +10,9 @@ use super::{Error, Inner, Refusal};
 use crate::proto::{pdlite, pdlite_methods};
 
 /// The first pause before a call is made again; each further one is twice as long ...
-const PAUSE_FIRST: Duration = Duration::from_millis(5);
+pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// ... up to this. Of each, up to a half is left out by chance, so that callers that failed together part.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Longer timeouts are as good as none, and clocks might not reach their end.
 const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -187,6 +187,6 @@ fn too_long(len: usize, max: usize) -> Error {
 }
 
 /// Between a half of `pause` and all of it.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -107,7 +107,7 @@ fn a_scan_walks_from_region_to_region() {
     assert_eq!(scan("0003x", "0005", 100).unwrap(), regions[3..5], "a region is part of it from any key of its own on");
     assert_eq!(scan("0003x", "0005\0", 100).unwrap(), regions[3..6]);
     assert_eq!(scan("0018", "", 1).unwrap(), regions[18..19]);
-    assert_eq!(scan("0018", "", 0).unwrap(), []);
+    assert!(scan("0018", "", 0).unwrap().is_empty());
     for (start, end) in [("0005", "0005"), ("0006", "0005")] {
         assert!(matches!(scan(start, end, 9), Err(Error::Invalid(_))), "no key is in the range");
     }

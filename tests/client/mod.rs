@@ -6,7 +6,10 @@ mod calls;
 mod fallback;
 mod reconnects;
 mod retries;
+mod router;
 mod splitting;
+mod timestamp_faults;
+mod timestamps;
 
 use std::time::Duration;
 

@@ -287,7 +287,7 @@ fn a_scan_goes_on_until_its_limit_or_the_end() {
     assert_eq!(seen.messages().len(), 7, "of 8 each");
     assert_eq!(client.scan_regions(b"", b"", 17).unwrap(), regions[..17]);
     assert_eq!(client.scan_regions(b"00003x", b"00040", usize::MAX).unwrap(), regions[2..38]);
-    assert_eq!(client.scan_regions(b"9", b"", usize::MAX).unwrap(), []);
+    assert!(client.scan_regions(b"9", b"", usize::MAX).unwrap().is_empty());
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod reference;
 pub mod relay;
 pub mod rng;
 pub mod source;
+pub mod tso_pd;
 pub mod wire;
 
 pub use client::{Client, Failure};

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
 use grpcio::{
     CallOption, ChannelBuilder, Marshaller, MessageReader, Method, MethodType, RpcContext, RpcStatus, RpcStatusCode,
     Server, ServerBuilder, ServerCredentials, ServiceBuilder, UnarySink,
@@ -46,6 +48,8 @@ pub enum Reply {
     /// It is answered with these bytes.
     Answer(Vec<u8>),
     Status(RpcStatusCode, &'static str),
+    /// It is answered with these bytes once the test says so, or drops the sender.
+    AnswerAfter(Shared<oneshot::Receiver<()>>, Vec<u8>),
     /// It is never answered, as by a PD that hangs.
     Silence,
     /// The real PD answers.
@@ -56,11 +60,11 @@ pub enum Reply {
 pub struct Relay {
     server: Server,
     addr: String,
-    shared: Arc<Shared>,
+    shared: Arc<State>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct State {
     calls: Mutex<BTreeMap<&'static str, usize>>,
     /// The sinks of the calls that are never answered: without them gRPC would cancel the calls.
     silent: Mutex<Vec<UnarySink<Vec<u8>>>>,
@@ -85,7 +89,7 @@ impl Relay {
         pd_addr: Option<&str>,
         reply: impl Fn(&'static str, &[u8]) -> Reply + Send + Clone + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(State::default());
         let mut service = ServiceBuilder::new();
         for &name in methods {
             let (pd, shared, reply) = (pd_addr.map(Client::connect), Arc::clone(&shared), reply.clone());
@@ -95,6 +99,9 @@ impl Relay {
                     Reply::Answer(answer) => ctx.spawn(sink.success(answer).map(drop)),
                     Reply::Status(code, message) => {
                         ctx.spawn(sink.fail(RpcStatus::with_message(code, message.to_owned())).map(drop));
+                    }
+                    Reply::AnswerAfter(go, answer) => {
+                        ctx.spawn(go.then(|_| sink.success(answer)).map(drop));
                     }
                     Reply::Silence => shared.silent.lock().unwrap().push(sink),
                     Reply::PassOn => {
@@ -131,7 +138,7 @@ impl Relay {
     }
 }
 
-impl Shared {
+impl State {
     fn count(&self, name: &'static str) {
         *self.calls.lock().unwrap().entry(name).or_default() += 1;
     }
