@@ -18,8 +18,8 @@ pub struct AdapterOptions {
     /// Is told of everything first, on the store's thread (none).
     pub mirror: Option<Arc<dyn Mirror>>,
     /// Is told why the PD has not been told something, on the adapter's thread, which goes on with its work afterwards
-    /// (one line to the log). It is not told again of what goes on: an outage is told once for each way in which calls
-    /// fail, a refused state of a region once, and refusals of one kind of call at most once a round. It must not panic.
+    /// (one line to the log). It is no flood: an outage is told once for each way in which calls fail, a refused state of a
+    /// region once, and of each kind of call one refusal a round. It must not panic.
     pub on_error: Arc<dyn Fn(Action, &Error) + Send + Sync>,
 }
 

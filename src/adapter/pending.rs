@@ -67,8 +67,10 @@ pub(super) enum Answer {
     Accepted,
     /// The epoch is stale, or the range overlaps another region's: it may be right later.
     Blocked,
-    /// Refused for any other reason.
-    Refused,
+    /// Refused for any other reason, which somebody is to be told once; now, if `may_tell`.
+    Refused {
+        may_tell: bool,
+    },
 }
 
 /// How many regions, and about how many bytes of them, a batch of states may have. One is always let in.
@@ -107,8 +109,10 @@ struct Entry {
     state: u64,
     /// The PD has accepted this state, and not refused it since.
     acknowledged: bool,
-    /// How often in turn this state (or the removal) was refused.
+    /// How often in turn this state was refused.
     refusals: u8,
+    /// Somebody was told why this state (or the removal) is refused.
+    told: bool,
     place: Option<Place>,
 }
 
@@ -122,8 +126,15 @@ enum Place {
 }
 
 impl Entry {
+    /// Whether somebody is to be told of an answer now, which it notes.
+    fn tells_of(&mut self, answer: Answer) -> bool {
+        let tells = matches!(answer, Answer::Refused { may_tell: true }) && !self.told;
+        self.told |= tells;
+        tells
+    }
+
     fn new(region: Option<Arc<Region>>) -> Self {
-        Self { removal: false, region, state: 0, acknowledged: false, refusals: 0, place: None }
+        Self { removal: false, region, state: 0, acknowledged: false, refusals: 0, told: false, place: None }
     }
 }
 
@@ -152,7 +163,7 @@ impl Pending {
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(None));
         entry.region = None;
         if !entry.removal {
-            (entry.removal, entry.acknowledged, entry.refusals) = (true, false, 0);
+            (entry.removal, entry.acknowledged, entry.told) = (true, false, false);
             self.move_to(id, Some(Place::Removals(number)));
         }
     }
@@ -200,7 +211,7 @@ impl Pending {
         front
     }
 
-    /// Takes in the answer to a state. Returns whether it is the first refusal of what is still the newest state.
+    /// Takes in the answer to a state. Returns whether somebody is to be told of it now.
     pub(super) fn settle_put(&mut self, put: &Put, answer: Answer) -> bool {
         let id = put.region.id();
         let number = self.next_number();
@@ -218,28 +229,25 @@ impl Pending {
         self.progress |= is_accepted && !entry.acknowledged;
         entry.acknowledged = is_accepted;
         entry.refusals = if is_accepted { 0 } else { entry.refusals.saturating_add(1) };
-        let refusals = entry.refusals;
-        self.move_to(
-            id,
-            match answer {
-                Answer::Accepted => None,
-                Answer::Blocked if refusals <= RETRIES_AT_ONCE => Some(Place::Blocked(number)),
-                Answer::Blocked | Answer::Refused => Some(Place::Round(number)),
-            },
-        );
-        refusals == 1
+        let place = match answer {
+            Answer::Accepted => None,
+            Answer::Blocked if entry.refusals <= RETRIES_AT_ONCE => Some(Place::Blocked(number)),
+            Answer::Blocked | Answer::Refused { .. } => Some(Place::Round(number)),
+        };
+        let tells = entry.tells_of(answer);
+        self.move_to(id, place);
+        tells
     }
 
-    /// Takes in the answer to a removal. Returns whether it is its first refusal.
+    /// Takes in the answer to a removal. Returns whether somebody is to be told of it now.
     pub(super) fn settle_removal(&mut self, id: RegionId, answer: Answer) -> bool {
         let number = self.next_number();
         // Only this answer ends a removal, so the entry is there and a removal still.
         let entry = self.entry(id);
         if answer != Answer::Accepted {
-            entry.refusals = entry.refusals.saturating_add(1);
-            let is_first = entry.refusals == 1;
+            let tells = entry.tells_of(answer);
             self.move_to(id, Some(Place::Round(number)));
-            return is_first;
+            return tells;
         }
         entry.removal = false;
         let is_gone = entry.region.is_none();
@@ -253,14 +261,13 @@ impl Pending {
         false
     }
 
-    /// Takes in that a store's numbers were answered, whatever the answer: newer ones will come. Returns whether there are
-    /// none yet.
-    pub(super) fn settle_store(&mut self, numbers: &Numbers) -> bool {
-        let is_newest = self.stores.get(&numbers.store).is_some_and(|(place, _)| *place == numbers.place);
-        if is_newest {
+    /// Takes in the answer to a store's numbers. Whatever it is, they are done with: newer ones will come. Returns whether
+    /// somebody is to be told of it now.
+    pub(super) fn settle_store(&mut self, numbers: &Numbers, answer: Answer) -> bool {
+        if self.stores.get(&numbers.store).is_some_and(|(place, _)| *place == numbers.place) {
             self.stores.remove(&numbers.store);
         }
-        is_newest
+        matches!(answer, Answer::Refused { may_tell: true })
     }
 
     /// Begins a round: everything that waits for one is due.
@@ -302,7 +309,7 @@ impl Pending {
         if entry.removal {
             return;
         }
-        entry.refusals = 0;
+        (entry.refusals, entry.told) = (0, false);
         if !matches!(entry.place, Some(Place::Puts(_))) {
             self.move_to(id, Some(Place::Puts(number)));
         }

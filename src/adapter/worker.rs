@@ -46,7 +46,7 @@ pub(super) struct Worker {
 /// What a batch is told of, each the first of its kind.
 #[derive(Default)]
 struct Errors {
-    /// New, of a state or removal that the PD refused for good.
+    /// Of what the PD has refused and nobody was told of.
     refusal: Option<Error>,
     /// Why a part of the batch has no answer.
     failure: Option<Error>,
@@ -112,36 +112,41 @@ impl Worker {
 
     fn remove_regions(&mut self, ids: &[RegionId]) {
         let answers = self.client.remove_regions(ids).into_iter().map(|answer| answer.map(drop));
-        let errors = self.settle(answers, |pending, at, answer| pending.settle_removal(ids[at], answer));
-        self.tell(Action::RemoveRegion, errors);
+        let action = Action::RemoveRegion;
+        let errors = self.settle(action, answers, |pending, at, answer| pending.settle_removal(ids[at], answer));
+        self.tell(action, errors);
     }
 
     fn report_regions(&mut self, puts: &[Put]) {
         let regions: Vec<_> = puts.iter().map(|put| Arc::clone(&put.region)).collect();
         let answers = self.client.region_heartbeats(&regions);
-        let errors = self.settle(answers, |pending, at, answer| pending.settle_put(&puts[at], answer));
+        let action = Action::RegionHeartbeat;
+        let errors = self.settle(action, answers, |pending, at, answer| pending.settle_put(&puts[at], answer));
         // A message that takes the PD too long gets shorter.
         self.batch_regions_max = match &errors.failure {
             Some(Error::TimedOut { .. }) => (self.batch_regions_max / 4).max(1),
             Some(_) => self.batch_regions_max,
             None => (self.batch_regions_max * 2).min(BATCH_MAX.regions),
         };
-        self.tell(Action::RegionHeartbeat, errors);
+        self.tell(action, errors);
     }
 
     fn report_store(&mut self, numbers: &Numbers) {
         let mut hints = Vec::new();
         let answer = self.client.store_heartbeat(numbers.store, numbers.stats).map(|hinted| hints = hinted);
-        let errors = self.settle([answer], |pending, _, _| pending.settle_store(numbers));
+        let action = Action::StoreHeartbeat;
+        let errors = self.settle(action, [answer], |pending, _, answer| pending.settle_store(numbers, answer));
         let mut state = self.shared.lock();
         hints.into_iter().for_each(|hint| state.hints.push(hint));
         drop(state);
-        self.tell(Action::StoreHeartbeat, errors);
+        self.tell(action, errors);
     }
 
-    /// Hands each answer to `settle_one`, with its place in the batch. What has got none stays due.
+    /// Hands each answer to `settle_one`, with its place in the batch; that says whether somebody is to be told of it. What has
+    /// got none stays due.
     fn settle(
         &self,
+        action: Action,
         answers: impl IntoIterator<Item = Result<(), Error>>,
         mut settle_one: impl FnMut(&mut Pending, usize, Answer) -> bool,
     ) -> Errors {
@@ -151,15 +156,16 @@ impl Worker {
             let answer = match &result {
                 Ok(()) => Answer::Accepted,
                 Err(Error::Refused { refusal: Refusal::FailedPrecondition, .. }) => Answer::Blocked,
-                Err(Error::Refused { .. } | Error::Invalid(_)) => Answer::Refused,
+                Err(Error::Refused { .. } | Error::Invalid(_)) => {
+                    Answer::Refused { may_tell: errors.refusal.is_none() && !self.refusals_told.contains(&action) }
+                }
                 Err(_) => {
                     errors.failure = errors.failure.or(result.err());
                     continue;
                 }
             };
-            let is_news = settle_one(&mut state.pending, at, answer);
-            if answer == Answer::Refused && is_news {
-                errors.refusal = errors.refusal.or(result.err());
+            if settle_one(&mut state.pending, at, answer) {
+                errors.refusal = result.err();
             }
         }
         if !state.pending.has_due() {
@@ -170,9 +176,8 @@ impl Worker {
 
     /// Tells of what is new among the errors of a batch, and pauses when the call failed.
     fn tell(&mut self, action: Action, errors: Errors) {
-        if let Some(refusal) = errors.refusal
-            && self.refusals_told.insert(action)
-        {
+        if let Some(refusal) = errors.refusal {
+            self.refusals_told.insert(action);
             (self.on_error)(action, &refusal);
         }
         match errors.failure {

@@ -57,7 +57,7 @@ impl Pending {
                 }
             }
             Some(Batch::Store(numbers)) => {
-                self.settle_store(&numbers);
+                self.settle_store(&numbers, answer(RegionId(0)));
             }
         }
         self.check_invariants();
@@ -103,11 +103,11 @@ fn an_answer_to_an_older_state_is_none_to_the_newest() {
     pending.store_heartbeat(StoreId(7), numbers(1));
     let Some(Batch::Puts(sent)) = pending.next_batch(LIMITS) else { panic!("a state is due") };
     pending.region_heartbeat(apart(1, 2));
-    assert!(!pending.settle_put(&sent[0], Answer::Refused), "what is old is no news");
+    assert!(!pending.settle_put(&sent[0], Answer::Refused { may_tell: true }), "what is old is no news");
     assert_eq!(pending.next(), "store 7: 1", "a region that changes all the time keeps nobody waiting");
     let Some(Batch::Store(sent)) = pending.next_batch(LIMITS) else { panic!("numbers are due") };
     pending.store_heartbeat(StoreId(7), numbers(2));
-    assert!(!pending.settle_store(&sent));
+    pending.settle_store(&sent, Answer::Accepted);
     assert_eq!(pending.answer(Answer::Accepted), "1@2/1");
     assert_eq!(pending.answer(Answer::Accepted), "store 7: 2");
     assert_eq!(pending.next(), "nothing");
@@ -134,7 +134,7 @@ fn a_region_that_comes_back_stays_behind_its_removal() {
     pending.remove_region(RegionId(1));
     pending.region_heartbeat(apart(1, 2));
     pending.check_invariants();
-    assert_eq!(pending.answer(Answer::Refused), "-1");
+    assert_eq!(pending.answer(Answer::Refused { may_tell: false }), "-1");
     assert_eq!(pending.next(), "nothing", "a refused removal waits for the round, and the region behind it");
     pending.begin_round();
     assert_eq!(pending.answer(Answer::Accepted), "-1");
@@ -231,16 +231,20 @@ fn an_unchanged_report_that_is_accepted_is_no_change() {
 }
 
 #[test]
-fn a_first_refusal_is_news() {
+fn a_refused_state_is_told_once_when_it_may_be() {
     let mut pending = Pending::default();
-    pending.region_heartbeat(apart(1, 1));
-    let mut refuse = |version| {
+    let mut refuse = |(version, may_tell)| {
         pending.region_heartbeat(apart(1, version));
         pending.begin_round();
         let Some(Batch::Puts(sent)) = pending.next_batch(LIMITS) else { panic!("a state is due") };
-        pending.settle_put(&sent[0], Answer::Refused)
+        pending.settle_put(&sent[0], Answer::Refused { may_tell })
     };
-    assert_eq!([1, 1, 2, 2].map(&mut refuse), [true, false, true, false]);
+    let refusals = [(1, false), (1, true), (1, true), (2, true), (2, true)];
+    assert_eq!(refusals.map(&mut refuse), [false, true, false, true, false]);
+
+    pending.remove_region(RegionId(1));
+    let mut refuse = |may_tell| pending.settle_removal(RegionId(1), Answer::Refused { may_tell });
+    assert_eq!([false, true, true].map(&mut refuse), [false, true, false]);
 }
 
 #[test]

@@ -194,7 +194,7 @@ impl World {
             }
             Batch::Store(numbers) => {
                 if is_answered {
-                    self.pending.settle_store(numbers);
+                    self.pending.settle_store(numbers, Answer::Accepted);
                 }
             }
         }
