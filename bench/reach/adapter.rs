@@ -184,7 +184,7 @@ fn idle(report: &mut Report) -> Result<()> {
     report.add(
         "idle adapter, % of a core",
         format!("{STAY} unchanged regions, a round every {} s", ROUND.as_secs()),
-        format!("{} % of it in the store's own calls", short(Median::of(&own_shares).value)),
+        format!("the store's own calls of it: {}", short(Median::of(&own_shares).value)),
         &Median::of(&shares),
         Target::AtMost(1.0),
     );

@@ -37,7 +37,7 @@ use self::worker::Worker;
 use crate::client::Client;
 use crate::core::{LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 
-pub use self::options::{Action, AdapterOptions, Mirror, Snapshot};
+pub use self::options::{Action, AdapterOptions, ErrorCallback, Mirror, Snapshot};
 
 /// The store's side of a PD. Its methods may be called from any thread, and none of them waits for the PD but
 /// [`Adapter::flush`] and [`Adapter::stop`]. When it goes its thread ends, after the call that is under way; what the PD has

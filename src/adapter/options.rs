@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::client::Error;
 use crate::core::{Region, RegionId, StoreId, StoreStats};
 
+/// Is told what the PD was being told, and why it was not.
+pub type ErrorCallback = Arc<dyn Fn(Action, &Error) + Send + Sync>;
+
 /// How an adapter works. How long a call to the PD may take is an option of its client.
 #[derive(Clone)]
 pub struct AdapterOptions {
@@ -20,7 +23,7 @@ pub struct AdapterOptions {
     /// Is told why the PD has not been told something, on the adapter's thread, which goes on with its work afterwards
     /// (one line to the log). It is no flood: an outage is told once for each way in which calls fail, a refused state of a
     /// region once, and of each kind of call one refusal a round. It must not panic.
-    pub on_error: Arc<dyn Fn(Action, &Error) + Send + Sync>,
+    pub on_error: ErrorCallback,
 }
 
 impl Default for AdapterOptions {

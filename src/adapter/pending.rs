@@ -348,20 +348,18 @@ impl Pending {
 
     #[cfg(test)]
     fn check_invariants(&self) {
-        let queues: [(&Queue, fn(u64) -> Place); 4] = [
-            (&self.removals, Place::Removals),
-            (&self.puts, Place::Puts),
-            (&self.blocked, Place::Blocked),
-            (&self.round, Place::Round),
-        ];
         let mut queued = 0;
-        for (queue, place) in queues {
+        let mut check = |queue: &Queue, place: fn(u64) -> Place| {
             for (&number, id) in queue {
                 assert!(number <= self.number);
                 assert_eq!(self.entries[id].place, Some(place(number)));
                 queued += 1;
             }
-        }
+        };
+        check(&self.removals, Place::Removals);
+        check(&self.puts, Place::Puts);
+        check(&self.blocked, Place::Blocked);
+        check(&self.round, Place::Round);
         let mut placed = 0;
         for (id, entry) in &self.entries {
             assert!(entry.region.as_ref().is_none_or(|region| region.id() == *id));

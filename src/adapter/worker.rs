@@ -10,7 +10,7 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::options::{Action, AdapterOptions};
+use super::options::{Action, AdapterOptions, ErrorCallback};
 use super::pending::{Answer, Batch, BatchLimits, Numbers, Pending, Put};
 use super::shared::Shared;
 use crate::client::{Client, Error, Refusal};
@@ -29,7 +29,7 @@ pub(super) struct Worker {
     client: Client,
     shared: Arc<Shared>,
     round: Duration,
-    on_error: Arc<dyn Fn(Action, &Error) + Send + Sync>,
+    on_error: ErrorCallback,
     batch_regions_max: usize,
     /// Nothing is sent before this.
     pause_until: Option<Instant>,
