@@ -4,15 +4,21 @@
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::executor::block_on;
+use futures::{SinkExt, StreamExt};
+use grpcio::{CallOption, RpcStatusCode, WriteFlags};
+use pd_lite::proto::pd::TsoRequest;
+use pd_lite::proto::pdlite_methods;
 use pd_lite::{
-    Client, ClientOptions, EmbedError, Epoch, Error, LeaderTransfer, Pd, Peer, PeerId, Refusal, Region, RegionId,
-    RequestLimits, Server, StoreId, StoreStats,
+    Client, ClientOptions, Clock, EmbedError, Epoch, Error, LeaderTransfer, Pd, Peer, PeerId, Refusal, Region,
+    RegionId, RequestLimits, Router, Server, Status, Store, StoreId, StoreStats,
 };
 
-use crate::support::{Launch, files};
+use crate::support::{self, Launch, files};
 
 /// Only what hangs takes this long.
 const HANG: Duration = Duration::from_secs(60);
@@ -115,8 +121,10 @@ fn start_values_and_limits_are_the_builder_s() {
     assert_eq!(client.alloc_id(1), Ok(100..=100));
     assert_eq!(client.get_ts_batch(10), Ok(1..=10));
     assert_eq!(refusal(&client.get_ts_batch(11).unwrap_err()), Some(Refusal::InvalidArgument));
-    let error = client.region_by_key(&[0; 5000]).unwrap_err();
-    assert_eq!(refusal(&error), Some(Refusal::ResourceExhausted), "{error}");
+    let long = [0; 5000];
+    assert!(matches!(client.region_by_key(&long), Err(Error::Invalid(_))), "its client knows the longest request");
+    let failure = support::Client::connect(server.addr()).lookup(&long).unwrap_err();
+    assert_eq!(failure.code, RpcStatusCode::RESOURCE_EXHAUSTED, "{failure:?}");
 }
 
 #[test]
@@ -311,4 +319,99 @@ fn many_servers_live_in_one_process() {
 fn a_server_on_every_address_has_a_client_too() {
     let server = Server::builder().addr(":0").start().unwrap();
     assert_eq!(server.client().get_ts(), Ok(1));
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Default)]
+struct Hand(Mutex<Duration>);
+
+impl Hand {
+    fn move_on(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[test]
+fn a_clock_moved_by_hand_shows_in_the_stores_ages() {
+    let clock = Arc::new(Hand::default());
+    let server = Server::builder().clock(clock.clone()).start().unwrap();
+    let (client, pd) = (server.client(), server.pd());
+    client.store_heartbeat(StoreId(7), leaders(3)).unwrap();
+    clock.move_on(Duration::from_secs(3600));
+    pd.store_heartbeat(StoreId(2), leaders(1)).unwrap();
+    clock.move_on(Duration::from_millis(250));
+    let store = |id, leader_num, age_ms| Store {
+        id: StoreId(id),
+        stats: leaders(leader_num),
+        age: Duration::from_millis(age_ms),
+    };
+    let expected = vec![store(2, 1, 250), store(7, 3, 3_600_250)];
+    assert_eq!(client.stores().unwrap(), expected);
+    assert_eq!(pd.stores().unwrap(), expected);
+}
+
+#[test]
+fn calls_about_many_are_the_same_with_and_without_a_network() {
+    let key = |at: u64| at.to_be_bytes();
+    // A gap behind each, and a stale, an overlapping and a malformed one among them.
+    let mut regions: Vec<Region> = (1..=3000).map(|id| region(id, &key(10 * id), &key(10 * id + 5), 2)).collect();
+    regions.extend([region(1, &key(10), &key(15), 1), region(9999, &key(12), &key(13), 1), region(0, b"", b"", 1)]);
+    let server = Server::builder().start().unwrap();
+    let (client, pd, other) = (server.client(), server.pd(), Pd::in_memory());
+    let verdicts = client.region_heartbeats(&regions);
+    assert_eq!(other.region_heartbeats(&regions), verdicts);
+    assert!(verdicts[..3000].iter().all(Result::is_ok) && verdicts[3000..].iter().all(Result::is_err));
+
+    let keys: Vec<_> = (0..3000).map(|at| key(11 * at)).collect();
+    let found = pd.regions_by_keys(&keys).unwrap();
+    assert_eq!(client.regions_by_keys(&keys).unwrap(), found);
+    for (key, found) in keys.iter().zip(&found) {
+        assert_eq!(&pd.region_by_key(key).unwrap(), found);
+    }
+    assert!(found.iter().any(Option::is_none) && found.iter().any(Option::is_some));
+
+    for (start, end, limit, count) in [(0, 0, 5000, 3000), (0, 0, 1500, 1500), (25, 5000, 5000, 497), (0, 0, 0, 0)] {
+        let end: &[u8] = if end == 0 { b"" } else { &key(end) };
+        let scanned = pd.scan_regions(&key(start), end, limit).unwrap();
+        assert_eq!(scanned.len(), count);
+        assert_eq!(client.scan_regions(&key(start), end, limit).unwrap(), scanned);
+    }
+    assert!(matches!(pd.scan_regions(b"b", b"a", 1), Err(Error::Invalid(_))));
+
+    let (there, here) = (client.status().unwrap(), pd.status().unwrap());
+    assert_eq!((there.regions, there.limits.request_bytes, here.limits.request_bytes), (3000, 65_536, 0));
+    assert_eq!(there, Status { limits: there.limits, ..here });
+}
+
+#[test]
+fn a_router_needs_no_network() {
+    let pd = Pd::in_memory();
+    pd.region_heartbeat(&region(1, b"a", b"m", 1)).unwrap();
+    let router = Router::new(pd.clone());
+    assert_eq!(router.region(b"hello").unwrap().unwrap().id(), RegionId(1));
+    pd.stop().unwrap();
+    assert!(router.region(b"hello").unwrap().is_some(), "out of the cache");
+    assert_eq!(router.region(b"zebra"), Err(Error::Closed));
+}
+
+#[test]
+fn a_drop_ends_streams_that_are_open() {
+    let server = Server::builder().start().unwrap();
+    let client = support::Client::connect(server.addr());
+    let (mut requests, mut answers) =
+        client.raw().duplex_streaming(&pdlite_methods::TSO, CallOption::default().timeout(HANG)).unwrap();
+    let request = TsoRequest { count: 3, ..Default::default() };
+    block_on(requests.send((request, WriteFlags::default()))).unwrap();
+    assert_eq!(block_on(answers.next()).unwrap().unwrap().timestamp, 1);
+    drop(server);
+    match block_on(answers.next()) {
+        None | Some(Err(grpcio::Error::RpcFailure(_))) => {}
+        other => panic!("the stream goes on: {other:?}"),
+    }
 }

@@ -146,6 +146,11 @@ impl Error {
 }
 
 impl Refusal {
+    /// By the number of a gRPC status code.
+    pub(crate) fn of_number(code: i32) -> Self {
+        Self::of(code.into())
+    }
+
     fn of(code: RpcStatusCode) -> Self {
         match code {
             RpcStatusCode::INVALID_ARGUMENT => Self::InvalidArgument,

@@ -30,7 +30,7 @@ mod options;
 mod removals;
 mod retry;
 pub mod router;
-mod scan;
+pub(crate) mod scan;
 mod stores;
 pub mod tso;
 mod types;

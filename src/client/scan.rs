@@ -9,9 +9,55 @@ use crate::core::{KeyRange, Region};
 use crate::proto::{pdlite, pdlite_methods};
 
 /// Regions in key order, and whether there may be more behind the last one.
-struct Page {
-    regions: Vec<Region>,
-    more: bool,
+pub(crate) struct Page {
+    pub(crate) regions: Vec<Region>,
+    pub(crate) more: bool,
+}
+
+impl From<&pdlite::ScanRegionsResponse> for Page {
+    fn from(answer: &pdlite::ScanRegionsResponse) -> Self {
+        Self { regions: answer.regions.iter().map(Region::from).collect(), more: answer.more }
+    }
+}
+
+/// The first `limit` regions that share a key with `range`, out of pages that are asked for one after the other.
+///
+/// # Errors
+///
+/// `Invalid` for a range without a key, and those of `page`.
+pub(crate) fn scan(
+    range: KeyRange<'_>,
+    limit: usize,
+    mut page: impl FnMut(&pdlite::ScanRegionsRequest) -> Result<Page, Error>,
+) -> Result<Vec<Region>, Error> {
+    if !range.is_well_formed() {
+        return Err(Error::Invalid("the end of a range to scan must be above its start, or empty".into()));
+    }
+    let mut regions: Vec<Region> = Vec::new();
+    let mut request = pdlite::ScanRegionsRequest {
+        start_key: range.start.to_vec(),
+        end_key: range.end.to_vec(),
+        ..Default::default()
+    };
+    while regions.len() < limit && rest(&request).is_well_formed() {
+        request.limit = (limit - regions.len()).try_into().unwrap_or(u32::MAX);
+        let page = page(&request)?;
+        for region in page.regions {
+            while regions.last().is_some_and(|last| last.range().overlaps(&region.range())) {
+                regions.pop();
+            }
+            regions.push(region);
+        }
+        match regions.last().map(Region::end_key) {
+            Some(end) if page.more && !end.is_empty() => request.start_key = end.to_vec(),
+            _ => break,
+        }
+    }
+    Ok(regions)
+}
+
+fn rest(request: &pdlite::ScanRegionsRequest) -> KeyRange<'_> {
+    KeyRange { start: &request.start_key, end: &request.end_key }
 }
 
 impl Inner {
@@ -19,44 +65,21 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a range without a key; those of [`Inner::call`]; `Malformed` for a page that is not what was asked for, or says that more follow and has
-    /// none; `Unsupported` at a gap, from a PD without `pdlite.v1`.
+    /// Those of [`scan`] and [`Inner::call`]; `Malformed` for a page that is not what was asked for, or says that more follow
+    /// and has none; `Unsupported` at a gap, from a PD without `pdlite.v1`.
     pub(super) fn scan_regions(&self, range: KeyRange<'_>, limit: usize) -> Result<Vec<Region>, Error> {
-        if !range.is_well_formed() {
-            return Err(Error::Invalid("the end of a range to scan must be above its start, or empty".into()));
-        }
-        let mut regions: Vec<Region> = Vec::new();
-        let mut start = range.start.to_vec();
-        while regions.len() < limit && (KeyRange { start: &start, end: range.end }).is_well_formed() {
-            let page = self.page(KeyRange { start: &start, end: range.end }, limit - regions.len())?;
-            for region in page.regions {
-                while regions.last().is_some_and(|last| last.range().overlaps(&region.range())) {
-                    regions.pop();
-                }
-                regions.push(region);
-            }
-            match regions.last().map(Region::end_key) {
-                Some(end) if page.more && !end.is_empty() => start = end.to_vec(),
-                _ => break,
-            }
-        }
-        Ok(regions)
+        scan(range, limit, |request| self.page(request))
     }
 
-    /// Regions from the start of `range` on, `limit` or fewer.
-    fn page(&self, range: KeyRange<'_>, limit: usize) -> Result<Page, Error> {
-        let request = pdlite::ScanRegionsRequest {
-            start_key: range.start.to_vec(),
-            end_key: range.end.to_vec(),
-            limit: limit.try_into().unwrap_or(u32::MAX),
-            ..Default::default()
-        };
-        let page = match self.call(&pdlite_methods::SCAN_REGIONS, &request, Repeat::Always) {
-            Ok(page) => Page { regions: page.regions.iter().map(Region::from).collect(), more: page.more },
-            Err(Error::Unsupported { .. }) => return self.page_by_lookup(range.start),
+    /// Regions from the start of what is asked for on, as many as that or fewer.
+    fn page(&self, request: &pdlite::ScanRegionsRequest) -> Result<Page, Error> {
+        let page = match self.call(&pdlite_methods::SCAN_REGIONS, request, Repeat::Always) {
+            Ok(answer) => Page::from(&answer),
+            Err(Error::Unsupported { .. }) => return self.page_by_lookup(&request.start_key),
             Err(error) => return Err(error),
         };
-        match what_is_wrong(&page, range, limit) {
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        match what_is_wrong(&page, rest(request), limit) {
             Some(reason) => Err(self.malformed(format!("a scan's page {reason}"))),
             None => Ok(page),
         }

@@ -8,10 +8,10 @@
 //! Nothing here ends the process, sets a panic hook or installs a signal handler: these are the program's, `main.rs`'s.
 
 mod assembly;
+mod calls;
 mod error;
 mod pd;
 mod pd_builder;
-mod refusal;
 mod server;
 mod stop;
 

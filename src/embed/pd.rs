@@ -1,10 +1,9 @@
-//! The calls of a placement driver without a network.
+//! A placement driver without a network: how it lives, and how a call is made.
 //!
 //! Thread: with a workdir one that waits for the disk's fatal error, so that every later call fails with it, from here and
 //! over a network; it ends with the persistence thread, which the last handle ends.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,11 +11,9 @@ use std::thread;
 
 use crossbeam_channel::Receiver;
 
-use super::{EmbedError, PdBuilder, drain, refusal};
-use crate::client::{Error, messages};
-use crate::core::{LeaderTransfer, Region, RegionId, StoreId, StoreStats};
-use crate::proto::pd as pb;
-use crate::service::{self, Answer, Reply};
+use super::{EmbedError, PdBuilder, drain};
+use crate::client::{Error, Refusal};
+use crate::service::{self, Answer, Code, Reply};
 use crate::storage::StorageError;
 
 /// A placement driver in this process, without a network. The calls are [`crate::Client`]'s, with the same results, but for
@@ -85,77 +82,6 @@ impl Pd {
         Self { inner: Arc::new(Inner { service, workdir, is_stopped: AtomicBool::new(false), failure }) }
     }
 
-    /// Reports a store's numbers. Returns the hints: leaders that it should transfer.
-    ///
-    /// # Errors
-    ///
-    /// `Refused` (a store id of 0), and what every call can end with: `Closed` and `Failed`.
-    pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) -> Result<Vec<LeaderTransfer>, Error> {
-        let request = messages::store_heartbeat(store, stats);
-        Ok(messages::leader_transfers(&self.call(|pd| pd.store_heartbeat(&request))?))
-    }
-
-    /// Reports a region as it is now.
-    ///
-    /// # Errors
-    ///
-    /// `Refused` (stale, overlapping, above a limit, no space), and what every call can end with.
-    pub fn region_heartbeat(&self, region: &Region) -> Result<(), Error> {
-        let request = pb::RegionHeartbeatRequest { region: Some(region.into()).into(), ..Default::default() };
-        self.call(|pd| pd.region_heartbeat(&request)).map(drop)
-    }
-
-    /// Forgets a region. Returns whether it was known.
-    ///
-    /// # Errors
-    ///
-    /// `Refused` (a region id of 0, no space), and what every call can end with.
-    pub fn remove_region(&self, id: RegionId) -> Result<bool, Error> {
-        let request = pb::RemoveRegionRequest { region_id: id.0, ..Default::default() };
-        Ok(self.call(|pd| pd.remove_region(&request))?.removed)
-    }
-
-    /// The region that holds `key`, if there is one. The empty key is the lowest.
-    ///
-    /// # Errors
-    ///
-    /// What every call can end with.
-    pub fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        let request = pb::GetRegionByKeyRequest { key: key.to_vec(), ..Default::default() };
-        Ok(self.call(|pd| pd.get_region_by_key(&request))?.region.as_ref().map(Region::from))
-    }
-
-    /// The next timestamp: above every one that was returned before this call began.
-    ///
-    /// # Errors
-    ///
-    /// `Refused` (none is left, no space), and what every call can end with.
-    pub fn get_ts(&self) -> Result<u64, Error> {
-        self.get_ts_batch(1).map(|timestamps| *timestamps.start())
-    }
-
-    /// The next `count` timestamps.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Pd::get_ts`]; `Invalid` for a count of 0; `Refused` for one above the limit.
-    pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::TsoRequest { count: check_count(count)?, ..Default::default() };
-        let answer = self.call(|pd| pd.tso(&request))?;
-        Ok(values(answer.timestamp, answer.count))
-    }
-
-    /// `count` ids that nobody has got before: consecutive ones.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` for a count of 0, `Refused` for one above the limit, and what every call can end with.
-    pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::AllocIDRequest { count: check_count(count)?, ..Default::default() };
-        let answer = self.call(|pd| pd.alloc_id(&request))?;
-        Ok(values(answer.first_id, answer.count))
-    }
-
     /// Refuses every later call, of every handle, as [`Error::Closed`], and writes the exact counters.
     ///
     /// # Errors
@@ -180,29 +106,41 @@ impl Pd {
     }
 
     /// Makes a call and waits for its answer.
-    fn call<T>(&self, call: impl FnOnce(&service::Pd) -> Answer<T>) -> Result<T, Error> {
+    pub(super) fn call<T>(&self, call: impl FnOnce(&service::Pd) -> Answer<T>) -> Result<T, Error> {
         let answer = match call(&self.inner.service) {
             Ok(Reply::Now(answer)) => Ok(answer),
             Ok(Reply::Later(answer)) => pollster::block_on(answer),
             Err(error) => Err(error),
         };
-        answer.map_err(|error| refusal::client_error(&error, || self.inner.failure_text()))
+        answer.map_err(|error| self.refused(error.code().into(), error.to_string()))
+    }
+
+    /// What a failure, told as over a network, is without one: nobody is ever lost.
+    pub(super) fn refused(&self, code: i32, message: String) -> Error {
+        if code == i32::from(Code::Unavailable) {
+            return self.inner.ended();
+        }
+        Error::Refused { refusal: Refusal::of_number(code), message }
     }
 }
 
 impl Inner {
     fn stop(&self) -> Result<(), EmbedError> {
         self.is_stopped.store(true, Ordering::SeqCst);
-        drain(Arc::clone(&self.service))
+        match self.workdir {
+            Some(_) => drain(Arc::clone(&self.service)),
+            // Nothing is to be waited for.
+            None => Ok(self.service.stop()?),
+        }
     }
 
-    /// Why calls are refused; `None`: because of a stop.
-    fn failure_text(&self) -> Option<String> {
+    /// Why calls are answered no longer.
+    fn ended(&self) -> Error {
         let is_stopped = self.is_stopped.load(Ordering::SeqCst);
         match self.failure.get() {
-            Some(failure) => Some(format!("{failure:#}")),
-            None if is_stopped => None,
-            None => Some("its disk, or a call that panicked".to_owned()),
+            Some(failure) => Error::Failed { reason: format!("{failure:#}") },
+            None if is_stopped => Error::Closed,
+            None => Error::Failed { reason: "its disk, or a call that panicked".to_owned() },
         }
     }
 }
@@ -221,16 +159,6 @@ impl fmt::Debug for Pd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pd").field("workdir", &self.inner.workdir).finish_non_exhaustive()
     }
-}
-
-/// Refuses a count of 0, which would be taken as 1.
-fn check_count(count: u64) -> Result<u64, Error> {
-    if count == 0 { Err(Error::Invalid("a count of 0 asks for nothing".to_owned())) } else { Ok(count) }
-}
-
-/// `count` values from `first` on; at least one, and never above the end of the 64 bits.
-fn values(first: u64, count: u64) -> RangeInclusive<u64> {
-    first..=first + (count - 1)
 }
 
 /// Starts the thread that waits for the disk's fatal error.

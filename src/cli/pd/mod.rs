@@ -1,6 +1,6 @@
 //! `pd-lite pd`: starts the placement driver, serves until a signal or a fatal error, and stops it.
 //!
-//! The order of a start: the command line and the configuration, then what every placement driver does ([`Parts`]). What is
+//! The order of a start: the command line and the configuration, then what every placement driver does (`embed`). What is
 //! wrong is found before anything is changed, and a client that can connect is answered.
 
 mod args;

@@ -1,6 +1,6 @@
 //! The regions that a router knows, by key range and by id.
 //!
-//! Invariant, asserted by [`Cache::check_invariants`]: both indexes hold the same regions. No two of them share a key
+//! Invariant, asserted by `check_invariants`: both indexes hold the same regions. No two of them share a key
 //! (`index.rs`).
 //!
 //! # Which of two regions stays

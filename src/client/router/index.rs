@@ -4,7 +4,7 @@
 //! keys in question share. Where that does not decide, whole keys are compared, which costs two cache misses more. Adding a
 //! region moves memory, more of it the more regions there are: this is for many lookups and few changes.
 //!
-//! Invariants, asserted by [`RangeIndex::check_invariants`]:
+//! Invariants, asserted by `check_invariants`:
 //!
 //! - no two regions share a key, and each region holds one
 //! - the start keys of a chunk rise, are at least its bound and below the bound of the next chunk; the bounds rise
