@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("storage", &["core"]),
     ("core", &[]),
     ("config", &[]),
-    ("adapter", &["client", "proto"]),
+    ("adapter", &["client", "core"]),
     ("client", &["core", "proto"]),
     ("convert", &["core", "proto"]),
     ("proto", &[]),
