@@ -27,6 +27,7 @@ mod ids;
 mod lookups;
 pub(crate) mod messages;
 mod options;
+mod peer;
 mod removals;
 mod retry;
 pub mod router;
@@ -48,6 +49,7 @@ use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
 pub use self::options::ClientOptions;
+pub use self::peer::StoreClient;
 pub use self::types::{Durability, ServerLimits, Status, Store};
 
 /// A client of a PD. Cloning it is cheap, and the clones share everything.
