@@ -7,3 +7,8 @@ mod adapter_outage;
 mod adapter_refusals;
 mod adapter_slow;
 mod adapting;
+mod serve_cluster;
+mod serve_crashes;
+mod serve_regions;
+mod serve_rules;
+mod serving;
