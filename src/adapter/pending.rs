@@ -92,7 +92,7 @@ pub(super) struct Pending {
     progress: bool,
     /// The last batch was one of removals.
     removed_last: bool,
-    /// The last place or state given out.
+    /// The last place or state given out: no place is that of another state.
     number: u64,
 }
 
@@ -221,9 +221,10 @@ impl Pending {
             return false;
         };
         if entry.state != put.state {
-            // The older state may have made room, too. The newer one has had no turn yet: it goes behind the others.
+            // The older state may have made room, too. The newer one goes behind what came before it.
             self.progress |= is_accepted;
-            self.move_to(id, Some(Place::Puts(number)));
+            let place = Place::Puts(entry.state);
+            self.move_to(id, Some(place));
             return false;
         }
         self.progress |= is_accepted && !entry.acknowledged;
