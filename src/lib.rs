@@ -2,8 +2,9 @@
 //!
 //! It hands out timestamps and ids, keeps the catalog of regions (key ranges and their replicas), answers which region holds
 //! a key, takes the heartbeats of stores and regions, and hints leader transfers. It speaks the gRPC service `pb.PD` of
-//! NoKV's PD-lite and works on the same workdir. A Rust program can talk to one ([`Client`], [`Router`]) or be one ([`Server`],
-//! [`Pd`]): [`guide`] shows how. This page is the project's architecture page; how to use the program is in `README.md`.
+//! NoKV's PD-lite and works on the same workdir; `pdlite.v1` offers the same for many regions at a time. A Rust program can
+//! talk to one ([`Client`], [`Router`]) or be one ([`Server`], [`Pd`]): [`guide`] shows how. This page is the project's
+//! architecture page; how to use the program is in `README.md`.
 //!
 //! # One picture
 //!
@@ -60,9 +61,8 @@
 //!
 //! | lock | guards | held by |
 //! |---|---|---|
-//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change; the writer for a slice of a batch |
+//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change, or a slice of many; the writer for a slice of a batch |
 //! | `State::allocators` | both counters and the requests that wait for a refill | poll threads for one take; the writer for a refill |
-//!
 //! | [`client::tso`]'s state, then a batch's waiters | who waits for which timestamp | callers and the client's poll thread, for one step |
 //! | [`client::router`]'s lookups, then its cache | which keys are being looked up; the known regions | callers, for one look or change |
 //! | an adapter's state | what the PD has still to be told, and hints | callers and the adapter's thread, for one change |

@@ -16,6 +16,7 @@ mod herd;
 mod layers;
 mod limits;
 mod pd_process;
+mod pdlite;
 mod readme;
 mod restarts;
 mod store;

@@ -15,7 +15,7 @@ pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(5);
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Longer timeouts are as good as none, and clocks might not reach their end.
-const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The longest message that a gRPC server takes unless it is told otherwise, as the Go PD is not.
 const GRPC_BYTES_MAX: usize = 4 << 20;
@@ -85,12 +85,7 @@ impl Inner {
         request: &Q,
         repeat: Repeat,
     ) -> Result<A, Error> {
-        let answer = self.again(repeat, async |span| self.call_once(method, request, span).await);
-        if let Err(Error::Refused { refusal: Refusal::ResourceExhausted, .. }) = &answer {
-            // It may have been too long for a PD with another limit than the one that was asked.
-            self.connections.current().forget_request_bytes_max();
-        }
-        answer
+        self.again(repeat, async |span| self.call_once(method, request, span).await)
     }
 
     /// Makes a call once, when there is a connection.
@@ -112,8 +107,10 @@ impl Inner {
         let answer = connection.call(method, request, span).await;
         match &answer {
             Err(Error::TimedOut { .. }) => self.connections.note_silent(connection),
-            // Most kinds of exhaustion pass; that of a message that is too long does not.
+            // Most kinds of exhaustion pass; that of a message that is too long does not. The PD may be another one than the
+            // one that told its limit.
             Err(Error::Refused { refusal: Refusal::ResourceExhausted, .. }) => {
+                connection.forget_request_bytes_max();
                 if let Ok(max) = self.request_bytes_max_once(span).await
                     && len > max
                 {

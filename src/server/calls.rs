@@ -43,8 +43,7 @@ impl Calls {
         Call(Arc::clone(self))
     }
 
-    /// From now on calls that begin are to be refused, and the current thread is unparked when the last one
-    /// ends.
+    /// From now on calls that begin are to be refused, and the current thread is unparked when the last one ends.
     pub(super) fn refuse(&self) {
         let _ = self.stopper.set(thread::current());
         fence(Ordering::SeqCst);

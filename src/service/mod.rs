@@ -4,7 +4,7 @@
 //! with a future that gives the answer ([`Reply::Later`]). A refused call changes nothing.
 //!
 //! Locks: the cluster's or the allocators', one at a time and never across a wait; for about a microsecond, or, by a call
-//! about many regions, for at most [`HOLD_REGIONS_MAX`] of them.
+//! about many regions, for a bounded number of them.
 //!
 //! A placement driver serves until it is stopped or one of its calls panics, and never serves again after that.
 

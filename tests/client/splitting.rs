@@ -127,7 +127,7 @@ fn a_key_or_region_that_is_too_long_is_not_sent() {
 
 #[test]
 fn a_limit_that_sank_unnoticed_is_asked_for_again() {
-    // A PD that refuses what it told would fit, until it is asked again: another one came, and the client did not see it.
+    // A PD that refuses what it told would fit: another one came, and the client did not see it.
     let (seen, asked) = (Seen::default(), Seen::default());
     let (refused, told) = (seen.clone(), asked.clone());
     let relay = Relay::start("127.0.0.1:0", &PDLITE, None, move |method, message| {
@@ -143,8 +143,6 @@ fn a_limit_that_sank_unnoticed_is_asked_for_again() {
     });
     let client = hasty(relay.addr(), Duration::from_secs(3));
     let regions = regions(100);
-    assert!(client.region_heartbeats(&regions).iter().all(Result::is_err));
-    assert!(seen.messages().is_empty());
     assert!(client.region_heartbeats(&regions).iter().all(Result::is_ok));
     assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
 }

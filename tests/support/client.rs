@@ -1,10 +1,11 @@
 //! A small blocking client of the service, apart from the crate's own, so that the server is not tested through code that
 //! might share its mistakes.
 
+use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use grpcio::{CallOption, ChannelBuilder, Environment, Method, RpcStatusCode};
+use grpcio::{CallOption, ChannelBuilder, Environment, Marshaller, MessageReader, Method, MethodType, RpcStatusCode};
 use pd_lite::proto::pd::{
     AllocIDRequest, GetRegionByKeyRequest, RegionHeartbeatRequest, RegionMeta, RegionPeer, RemoveRegionRequest,
     SchedulerOperation, StoreHeartbeatRequest, TsoRequest,
@@ -13,7 +14,7 @@ use pd_lite::proto::pd_methods;
 use protobuf::MessageField;
 
 /// Only a server that hangs takes this long to answer.
-const HANG: Duration = Duration::from_secs(60);
+pub const HANG: Duration = Duration::from_secs(60);
 
 /// The poll threads of all clients.
 pub fn environment() -> Arc<Environment> {
@@ -117,4 +118,20 @@ pub fn region(id: u64, start: &[u8], end: &[u8], version: u64) -> RegionMeta {
         peers: peers.collect(),
         ..Default::default()
     }
+}
+
+/// A method whose messages are bytes.
+pub const fn raw(ty: MethodType, name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
+    #[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
+    fn serialize(bytes: &Vec<u8>, out: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
+        *out = grpcio::GrpcSlice::from(bytes.clone());
+        Ok(())
+    }
+    fn deserialize(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).expect("the bytes are in memory");
+        Ok(bytes)
+    }
+    let marshaller = Marshaller { ser: serialize, de: deserialize };
+    Method { ty, name, req_mar: marshaller, resp_mar: Marshaller { ser: serialize, de: deserialize } }
 }

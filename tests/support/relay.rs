@@ -4,7 +4,6 @@
 //! With `pb.PD` alone and everything passed on it is a PD without `pdlite.v1`, as the Go PD is.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,14 +11,14 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
 use grpcio::{
-    CallOption, ChannelBuilder, Marshaller, MessageReader, Method, MethodType, RpcContext, RpcStatus, RpcStatusCode,
-    Server, ServerBuilder, ServerCredentials, ServiceBuilder, UnarySink,
+    CallOption, ChannelBuilder, MethodType, RpcContext, RpcStatus, RpcStatusCode, Server, ServerBuilder,
+    ServerCredentials, ServiceBuilder, UnarySink,
 };
 use pd_lite::proto::{pd_methods, pdlite_methods};
 use protobuf::Message;
 
 use super::Client;
-use super::client::environment;
+use super::client::{environment, raw};
 
 /// Only a PD that hangs takes this long to answer.
 const HANG: Duration = Duration::from_secs(60);
@@ -93,7 +92,7 @@ impl Relay {
         let mut service = ServiceBuilder::new();
         for &name in methods {
             let (pd, shared, reply) = (pd_addr.map(Client::connect), Arc::clone(&shared), reply.clone());
-            service = service.add_unary_handler(&raw(name), move |ctx, request, sink| {
+            service = service.add_unary_handler(&raw(MethodType::Unary, name), move |ctx, request, sink| {
                 shared.count(name);
                 match reply(name, &request) {
                     Reply::Answer(answer) => ctx.spawn(sink.success(answer).map(drop)),
@@ -154,7 +153,8 @@ impl Drop for Relay {
 }
 
 fn pass_on(ctx: &RpcContext<'_>, pd: &Client, name: &'static str, request: &Vec<u8>, sink: UnarySink<Vec<u8>>) {
-    let answer = pd.raw().unary_call_async(&raw(name), request, CallOption::default().timeout(HANG)).unwrap();
+    let answer =
+        pd.raw().unary_call_async(&raw(MethodType::Unary, name), request, CallOption::default().timeout(HANG)).unwrap();
     ctx.spawn(async move {
         let _ = match answer.await {
             Ok(answer) => sink.success(answer).await,
@@ -162,24 +162,4 @@ fn pass_on(ctx: &RpcContext<'_>, pd: &Client, name: &'static str, request: &Vec<
             Err(other) => sink.fail(RpcStatus::with_message(RpcStatusCode::UNKNOWN, other.to_string())).await,
         };
     });
-}
-
-/// A unary method whose messages are bytes.
-pub const fn raw(name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
-    #[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
-    fn serialize(bytes: &Vec<u8>, out: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
-        *out = grpcio::GrpcSlice::from(bytes.clone());
-        Ok(())
-    }
-    fn deserialize(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).expect("the bytes are in memory");
-        Ok(bytes)
-    }
-    Method {
-        ty: MethodType::Unary,
-        name,
-        req_mar: Marshaller { ser: serialize, de: deserialize },
-        resp_mar: Marshaller { ser: serialize, de: deserialize },
-    }
 }

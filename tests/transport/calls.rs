@@ -1,11 +1,11 @@
 //! Calls that gRPC answers before the service sees them, and how the service's own answers arrive.
 
-use grpcio::RpcStatusCode;
+use grpcio::{MethodType, RpcStatusCode};
 use pd_lite::proto::{pd, pd_methods as methods};
 
 use super::serve;
 use crate::support::Client;
-use crate::support::relay::raw;
+use crate::support::client::raw;
 
 #[test]
 fn a_request_above_the_limit_is_resource_exhausted_and_one_at_the_limit_is_served() {
@@ -33,7 +33,7 @@ fn a_body_that_is_not_protobuf_is_internal() {
     for body in [&b"\xff\xff\xff\xff"[..], b"\x08", b"\x0a\x7f", &deeply_nested_groups] {
         let start = &body[..body.len().min(4)];
         assert_eq!(
-            client.call(&raw("/pb.PD/Tso"), &body.to_vec()).unwrap_err().code,
+            client.call(&raw(MethodType::Unary, "/pb.PD/Tso"), &body.to_vec()).unwrap_err().code,
             RpcStatusCode::INTERNAL,
             "{start:x?}"
         );
@@ -46,7 +46,11 @@ fn an_unknown_method_or_service_is_unimplemented() {
     let server = serve();
     let client = Client::connect(server.addr());
     for name in ["/pb.PD/Nothing", "/pb.PD/tso", "/pb.Other/Tso", "/grpc.health.v1.Health/Check", "/", "/pb.PD/Tso/"] {
-        assert_eq!(client.call(&raw(name), &Vec::new()).unwrap_err().code, RpcStatusCode::UNIMPLEMENTED, "{name}");
+        assert_eq!(
+            client.call(&raw(MethodType::Unary, name), &Vec::new()).unwrap_err().code,
+            RpcStatusCode::UNIMPLEMENTED,
+            "{name}"
+        );
     }
 }
 
@@ -56,7 +60,7 @@ fn unknown_fields_are_ignored() {
     let client = Client::connect(server.addr());
     // Field 1 = 3 (the count), field 9 = "ab", field 100 = 5 (fixed32).
     let body = b"\x08\x03\x4a\x02ab\xa5\x06\x05\0\0\0".to_vec();
-    let answer = client.call(&raw("/pb.PD/Tso"), &body).unwrap();
+    let answer = client.call(&raw(MethodType::Unary, "/pb.PD/Tso"), &body).unwrap();
     assert_eq!(answer, b"\x08\x01\x10\x03", "timestamp 1, count 3");
 }
 

@@ -13,7 +13,7 @@
 //!
 //! Locks: `Shared::state`, then a batch's waiters. Neither is held while a call is made, a waker is woken or one is dropped.
 //!
-//! Threads: the timer ([`timer`]), started by the first caller. It ends with the batcher.
+//! Threads: the timer, started by the first caller. It ends with the batcher.
 
 mod batch;
 mod blocking;
@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use self::batch::{Batch, Outcome, Place};
 use self::state::{Next, Queued, State};
 use super::ids::range_of;
+use super::retry::TIMEOUT_MAX;
 use super::{ClientOptions, Error};
 
 pub use self::future::{TsBatchFuture, TsFuture};
@@ -107,6 +108,11 @@ impl Batcher {
     /// A batcher that makes its calls through `transport`.
     #[must_use]
     pub fn new(transport: impl Transport, options: BatcherOptions) -> Self {
+        let options = BatcherOptions {
+            timeout: options.timeout.min(TIMEOUT_MAX),
+            calls_max: options.calls_max.max(1),
+            ..options
+        };
         let shared = Shared {
             state: Mutex::new(State::new(options.clone())),
             transport: Box::new(transport),
@@ -136,13 +142,11 @@ impl Batcher {
     }
 
     /// [`Batcher::get`] as a future, for any executor.
-    #[must_use]
     pub fn get_async(&self) -> TsFuture {
         TsFuture::new(&self.shared)
     }
 
     /// [`Batcher::get_batch`] as a future, for any executor.
-    #[must_use]
     pub fn get_batch_async(&self, count: u64) -> TsBatchFuture {
         TsBatchFuture::new(&self.shared, count)
     }

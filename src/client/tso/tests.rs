@@ -288,7 +288,7 @@ fn nobody_waits_beyond_the_timeout_for_a_call_that_is_never_answered() {
     let late = Error::TimedOut { addr: ADDR.into(), waited: timeout };
     let mut futures = [asked(&batcher, 1), asked(&batcher, 1), asked(&batcher, 1)];
     assert_eq!(batcher.get(), Err(late.clone()));
-    let results = futures.each_mut().map(|future| pollster::block_on(future));
+    let results = futures.each_mut().map(pollster::block_on);
     assert_eq!(results, [Err(late.clone()), Err(late.clone()), Err(late.clone())]);
     // What is answered now is nobody's, and the next caller gets a call of its own.
     held.0.lock().unwrap().drain(..).for_each(|call| {
