@@ -17,7 +17,7 @@
 //! Removals go first: they make room, and nothing can be in their way. States follow in the order in which their regions
 //! became due, so that a split's parent shrinks before its children come; what a coalesced order spoils, `blocked` heals.
 //!
-//! Invariants, asserted by [`Pending::check_invariants`]:
+//! Invariants, which tests assert after every step by `check_invariants`:
 //!
 //! - an entry that waits is in the queue of its place, once, and a queue holds nothing else
 //! - an entry without a place is acknowledged; one without a region is a removal
