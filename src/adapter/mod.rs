@@ -24,6 +24,7 @@
 mod hints;
 mod options;
 mod pending;
+mod rounds;
 mod shared;
 mod worker;
 
@@ -130,10 +131,11 @@ impl Adapter {
         self.pd.as_ref().map_or(0, |pd| pd.shared.lock().pending.unacknowledged())
     }
 
-    /// Waits until the PD has answered, by acknowledgement or refusal, to everything that the store has said, at most for
-    /// `timeout`. Returns whether it has. What waits for the next round is not waited for.
+    /// Waits until the PD has answered, by acknowledgement or refusal, to everything that the store has said, and hints and
+    /// errors are where they belong, at most for `timeout`. Returns whether it has. What waits for the next round is not
+    /// waited for.
     pub fn flush(&self, timeout: Duration) -> bool {
-        self.pd.as_ref().is_none_or(|pd| pd.shared.wait_for_answers(timeout))
+        self.pd.as_ref().is_none_or(|pd| pd.shared.wait_for_rest(timeout))
     }
 
     /// Flushes, for [`AdapterOptions::drain`] at most, and ends the thread. From then on only the mirror is told. Returns
@@ -143,11 +145,11 @@ impl Adapter {
     ///
     /// When the thread has, in the error callback.
     pub fn stop(&self) -> bool {
-        let deadline = Instant::now() + self.drain;
+        let begun = Instant::now();
         let is_answered = self.flush(self.drain);
         if let Some(pd) = &self.pd {
             pd.shared.end();
-            if pd.shared.wait_for_end(deadline.saturating_duration_since(Instant::now())) {
+            if pd.shared.wait_for_end(self.drain.saturating_sub(begun.elapsed())) {
                 pd.join();
             }
         }

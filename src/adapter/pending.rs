@@ -17,7 +17,7 @@
 //! Removals go first: they make room, and nothing can be in their way. States follow in the order in which their regions
 //! became due, so that a split's parent shrinks before its children come; what a coalesced order spoils, `blocked` heals.
 //!
-//! Invariants, asserted by [`Pending::check_invariants`]:
+//! Invariants, which tests assert after every step by `check_invariants`:
 //!
 //! - an entry that waits is in the queue of its place, once, and a queue holds nothing else
 //! - an entry without a place is acknowledged; one without a region is a removal
@@ -92,7 +92,7 @@ pub(super) struct Pending {
     progress: bool,
     /// The last batch was one of removals.
     removed_last: bool,
-    /// The last place or state given out.
+    /// The last place or state given out: no place is that of another state.
     number: u64,
 }
 
@@ -221,9 +221,10 @@ impl Pending {
             return false;
         };
         if entry.state != put.state {
-            // The older state may have made room, too. The newer one has had no turn yet: it goes behind the others.
+            // The older state may have made room, too. The newer one goes behind what came before it.
             self.progress |= is_accepted;
-            self.move_to(id, Some(Place::Puts(number)));
+            let place = Place::Puts(entry.state);
+            self.move_to(id, Some(place));
             return false;
         }
         self.progress |= is_accepted && !entry.acknowledged;

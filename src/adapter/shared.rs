@@ -11,14 +11,16 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Something became due, or waits for a round, or the thread is to end.
     work: Condvar,
-    /// Everything is answered, or the thread has ended.
-    answered: Condvar,
+    /// Nothing is due and the thread is done with the last batch, or it has ended.
+    rest: Condvar,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) pending: Pending,
     pub(super) hints: Hints,
+    /// The thread has a batch that it is not done with.
+    pub(super) is_busy: bool,
     phase: Phase,
 }
 
@@ -33,6 +35,10 @@ enum Phase {
 }
 
 impl State {
+    pub(super) fn has_due(&self) -> bool {
+        self.pending.has_due()
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.phase != Phase::Works
     }
@@ -50,9 +56,9 @@ impl Shared {
         if state.is_ending() {
             return;
         }
-        let before = (state.pending.has_due(), state.pending.has_waiting());
+        let before = (state.has_due(), state.pending.has_waiting());
         change(&mut state.pending);
-        let after = (state.pending.has_due(), state.pending.has_waiting());
+        let after = (state.has_due(), state.pending.has_waiting());
         drop(state);
         if before != after {
             self.work.notify_one();
@@ -71,14 +77,14 @@ impl Shared {
         }
     }
 
-    pub(super) fn note_answered(&self) {
-        self.answered.notify_all();
+    pub(super) fn note_rest(&self) {
+        self.rest.notify_all();
     }
 
-    /// Waits until nothing is due, at most for `limit`. Returns whether nothing is.
-    pub(super) fn wait_for_answers(&self, limit: Duration) -> bool {
-        let state = self.wait(limit, |state| state.pending.has_due() && state.phase != Phase::Ended);
-        !state.pending.has_due()
+    /// Waits until everything that was due is answered and dealt with, at most for `limit`. Returns whether it is.
+    pub(super) fn wait_for_rest(&self, limit: Duration) -> bool {
+        let state = self.wait(limit, |state| (state.has_due() || state.is_busy) && state.phase != Phase::Ended);
+        !state.has_due()
     }
 
     /// Tells the thread to end.
@@ -96,7 +102,7 @@ impl Shared {
     }
 
     fn wait(&self, limit: Duration, goes_on: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
-        self.answered.wait_timeout_while(self.lock(), limit, goes_on).unwrap_or_else(PoisonError::into_inner).0
+        self.rest.wait_timeout_while(self.lock(), limit, goes_on).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Notes the thread's end when the guard goes, as it also does in a panic.
@@ -105,7 +111,7 @@ impl Shared {
         impl Drop for Guard {
             fn drop(&mut self) {
                 self.0.lock().phase = Phase::Ended;
-                self.0.answered.notify_all();
+                self.0.rest.notify_all();
             }
         }
         Guard(self)

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::options::{Action, AdapterOptions, ErrorCallback};
 use super::pending::{Answer, Batch, BatchLimits, Numbers, Pending, Put};
+use super::rounds::Rounds;
 use super::shared::Shared;
 use crate::client::{Client, Error, Refusal};
 use crate::core::RegionId;
@@ -22,21 +23,14 @@ const BATCH_MAX: BatchLimits = BatchLimits { regions: 512, bytes: 48 << 10 };
 /// The pause after a call that failed. Most failures have waited for the client's timeout already.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a round waits, from the first thing on that it is begun for, for the rest of what the store reports at once.
-const GATHER: Duration = Duration::from_millis(100);
-
 pub(super) struct Worker {
     client: Client,
     shared: Arc<Shared>,
-    round: Duration,
+    rounds: Rounds,
     on_error: ErrorCallback,
     batch_regions_max: usize,
     /// Nothing is sent before this.
     pause_until: Option<Instant>,
-    /// When the last round was begun.
-    round_begun: Option<Instant>,
-    /// When the next one is to be begun; `None`: nothing waits for it.
-    round_due: Option<Instant>,
     /// The ways in which calls have failed since one succeeded.
     failures_told: HashSet<Discriminant<Error>>,
     /// The kinds of calls of which a refusal was told in this round.
@@ -57,12 +51,10 @@ impl Worker {
         Self {
             client,
             shared,
-            round: options.round,
+            rounds: Rounds::new(options.round),
             on_error: Arc::clone(&options.on_error),
             batch_regions_max: BATCH_MAX.regions,
             pause_until: None,
-            round_begun: None,
-            round_due: None,
             failures_told: HashSet::new(),
             refusals_told: HashSet::new(),
         }
@@ -83,6 +75,10 @@ impl Worker {
     fn wait_for_batch(&mut self) -> Option<Batch> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        state.is_busy = false;
+        if !state.has_due() {
+            shared.note_rest();
+        }
         loop {
             if state.is_ending() {
                 return None;
@@ -92,20 +88,18 @@ impl Worker {
             if self.pause_until.is_none() {
                 let limits = BatchLimits { regions: self.batch_regions_max, ..BATCH_MAX };
                 if let Some(batch) = state.pending.next_batch(limits) {
+                    state.is_busy = true;
                     return Some(batch);
                 }
             }
-            if state.pending.has_waiting() {
-                let earliest = self.round_begun.map_or(now, |begun| begun + self.round);
-                let due = *self.round_due.get_or_insert(earliest.max(now + GATHER.min(self.round)));
-                if due <= now {
-                    state.pending.begin_round();
-                    (self.round_begun, self.round_due) = (Some(now), None);
-                    self.refusals_told.clear();
-                    continue;
-                }
+            let round_due = self.rounds.due(now, state.pending.has_waiting());
+            if round_due.is_some_and(|due| due <= now) {
+                state.pending.begin_round();
+                self.rounds.begin(now);
+                self.refusals_told.clear();
+                continue;
             }
-            let wake = [self.pause_until, self.round_due].into_iter().flatten().min();
+            let wake = [self.pause_until, round_due].into_iter().flatten().min();
             state = shared.wait_for_work(state, wake.map(|wake| wake - now));
         }
     }
@@ -132,13 +126,12 @@ impl Worker {
     }
 
     fn report_store(&mut self, numbers: &Numbers) {
-        let mut hints = Vec::new();
-        let answer = self.client.store_heartbeat(numbers.store, numbers.stats).map(|hinted| hints = hinted);
+        let answer = self.client.store_heartbeat(numbers.store, numbers.stats).map(|hints| {
+            let mut state = self.shared.lock();
+            hints.into_iter().for_each(|hint| state.hints.push(hint));
+        });
         let action = Action::StoreHeartbeat;
         let errors = self.settle(action, [answer], |pending, _, answer| pending.settle_store(numbers, answer));
-        let mut state = self.shared.lock();
-        hints.into_iter().for_each(|hint| state.hints.push(hint));
-        drop(state);
         self.tell(action, errors);
     }
 
@@ -167,9 +160,6 @@ impl Worker {
             if settle_one(&mut state.pending, at, answer) {
                 errors.refusal = result.err();
             }
-        }
-        if !state.pending.has_due() {
-            self.shared.note_answered();
         }
         errors
     }

@@ -114,6 +114,17 @@ fn an_answer_to_an_older_state_is_none_to_the_newest() {
 }
 
 #[test]
+fn a_parent_that_shrinks_while_it_is_on_its_way_still_goes_before_its_child() {
+    let mut pending = Pending::default();
+    pending.region_heartbeat(region(1, ("", ""), 1));
+    let Some(Batch::Puts(sent)) = pending.next_batch(LIMITS) else { panic!("a state is due") };
+    pending.region_heartbeat(region(1, ("", "m"), 2));
+    pending.region_heartbeat(region(2, ("m", ""), 2));
+    pending.settle_put(&sent[0], Answer::Accepted);
+    assert_eq!(pending.answer(Answer::Accepted), "1@2/1 2@2/1");
+}
+
+#[test]
 fn a_removal_is_not_lost_behind_an_answer_to_the_region_it_removes() {
     let mut pending = Pending::default();
     pending.region_heartbeat(apart(1, 1));
