@@ -1,5 +1,7 @@
 //! `pd-lite ctl` against a running PD: what each command prints, where it goes, and how it ends.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 use pd_lite::proto::{pdlite, pdlite_methods};
@@ -327,6 +329,9 @@ fn the_address_is_the_flag_s_or_the_environment_s() {
     let refused = run(ctl(&["tso"]).env("PD_ADDR", "nonsense"));
     assert_eq!(refused.code, Some(EXIT_USAGE));
     assert!(refused.stderr.contains("nonsense") && refused.stderr.contains("HOST:PORT"), "{}", refused.stderr);
+    let refused = run(ctl(&["tso"]).env("PD_ADDR", OsStr::from_bytes(b"\xff:1")));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(EXIT_USAGE), ""), "not the default address");
+    assert!(refused.stderr.contains("PD_ADDR"), "{}", refused.stderr);
 }
 
 #[test]

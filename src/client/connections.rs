@@ -29,6 +29,13 @@ const REFUSED_WAIT: Duration = Duration::from_millis(50);
 /// How old a host's addresses may be, in milliseconds, when none of them can be connected to.
 const RESOLVE_PAUSE_MS: i32 = 1_000;
 
+/// A connection that the PD does not acknowledge what is sent over is closed after this: its host or the way to it is gone.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+
+/// How often gRPC asks for a sign of life. Go's servers close the connections of clients that ask more often than every 5
+/// minutes.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(6 * 60);
+
 /// What the names of the methods of `pdlite.v1` begin with.
 const PDLITE: &str = "/pdlite.v1.PdLite/";
 
@@ -63,6 +70,8 @@ impl Connections {
                 .max_receive_message_len(-1)
                 .enable_http_proxy(options.use_http_proxy)
                 .use_local_subchannel_pool(true)
+                .keepalive_time(KEEPALIVE_TIME)
+                .keepalive_timeout(DEAD_AFTER)
                 .initial_reconnect_backoff(CONNECT_PAUSE)
                 .max_reconnect_backoff(CONNECT_PAUSE)
                 // In gRPC this is how long one attempt to connect may take.

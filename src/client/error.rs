@@ -58,6 +58,8 @@ pub enum Refusal {
     FailedPrecondition,
     /// RESOURCE_EXHAUSTED: no space, too many calls wait, a message that is too long, no value left. Nothing changed.
     ResourceExhausted,
+    /// UNAVAILABLE, of one region of a batch: the PD is stopping or has failed. Nothing changed.
+    Unavailable,
     /// INTERNAL: the PD failed during the call. Whether a change took effect is unknown.
     Internal,
     /// Any other status, by its number.
@@ -76,7 +78,7 @@ impl Error {
             | Self::NotSent { .. }
             | Self::QueueFull { .. } => true,
             Self::Refused { refusal, .. } => match refusal {
-                Refusal::ResourceExhausted | Refusal::Internal => true,
+                Refusal::ResourceExhausted | Refusal::Unavailable | Refusal::Internal => true,
                 Refusal::InvalidArgument | Refusal::FailedPrecondition | Refusal::Other(_) => false,
             },
             Self::Invalid(_)
@@ -95,7 +97,10 @@ impl Error {
             Self::TimedOut { .. } | Self::Lost { .. } | Self::Malformed { .. } => true,
             Self::Refused { refusal, .. } => match refusal {
                 Refusal::Internal | Refusal::Other(_) => true,
-                Refusal::InvalidArgument | Refusal::FailedPrecondition | Refusal::ResourceExhausted => false,
+                Refusal::InvalidArgument
+                | Refusal::FailedPrecondition
+                | Refusal::ResourceExhausted
+                | Refusal::Unavailable => false,
             },
             Self::Invalid(_)
             | Self::Unreachable { .. }
@@ -117,6 +122,12 @@ impl Error {
             grpcio::Error::Codec(error) => Self::Malformed { addr: addr.to_owned(), reason: error.to_string() },
             error => Self::Lost { addr: addr.to_owned(), reason: error.to_string() },
         }
+    }
+
+    /// What a verdict other than OK means, by its gRPC status code: the answer of a PD that was not lost.
+    pub(super) fn of_verdict(code: u32, message: String) -> Self {
+        let code = i32::try_from(code).unwrap_or(i32::MAX);
+        Self::Refused { refusal: Refusal::of_number(code), message }
     }
 
     /// What a status other than OK means for a call that was sent to `addr` and given up after `waited`.
@@ -156,6 +167,7 @@ impl Refusal {
             RpcStatusCode::INVALID_ARGUMENT => Self::InvalidArgument,
             RpcStatusCode::FAILED_PRECONDITION => Self::FailedPrecondition,
             RpcStatusCode::RESOURCE_EXHAUSTED => Self::ResourceExhausted,
+            RpcStatusCode::UNAVAILABLE => Self::Unavailable,
             RpcStatusCode::INTERNAL => Self::Internal,
             code => Self::Other(code.into()),
         }
@@ -167,13 +179,19 @@ impl fmt::Display for Error {
         match self {
             Self::Invalid(what) => f.write_str(what),
             Self::Unreachable { addrs, waited } => {
-                write!(f, "no PD can be reached at {addrs} within {waited:?}; is it running there?")
+                write!(f, "no PD can be reached at {addrs} within {waited:.1?}; is it running there?")
             }
             Self::TimedOut { addr, waited } => {
-                write!(f, "the PD at {addr} has not answered within {waited:?}; a change may have taken effect")
+                write!(
+                    f,
+                    "the PD at {addr} has not answered within {waited:.1?}; if it was to change something, that may have happened"
+                )
             }
             Self::Lost { addr, reason } => {
-                write!(f, "the PD at {addr} was lost during the call ({reason}); a change may have taken effect")
+                write!(
+                    f,
+                    "the PD at {addr} was lost during the call ({reason}); if it was to change something, that may have happened"
+                )
             }
             Self::NotSent { after } => write!(f, "not sent, for what came before it failed: {after}"),
             Self::Refused { refusal, message } => write!(f, "{message} ({refusal})"),
@@ -201,6 +219,7 @@ impl fmt::Display for Refusal {
             Self::InvalidArgument => f.write_str("INVALID_ARGUMENT"),
             Self::FailedPrecondition => f.write_str("FAILED_PRECONDITION"),
             Self::ResourceExhausted => f.write_str("RESOURCE_EXHAUSTED"),
+            Self::Unavailable => f.write_str("UNAVAILABLE"),
             Self::Internal => f.write_str("INTERNAL"),
             Self::Other(code) => write!(f, "gRPC status {code}"),
         }

@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 
 use super::batch::{Batch, batched};
-use super::retry::{Repeat, Request};
+use super::retry::{Repeat, Request, Span};
 use super::{Error, Inner};
 use crate::core::Region;
 use crate::proto::{pd_methods, pdlite, pdlite_methods};
@@ -54,7 +54,8 @@ impl Inner {
         bytes_max: &mut usize,
         verdicts: &mut Vec<Result<(), Error>>,
     ) -> Result<(), Error> {
-        *bytes_max = self.request_bytes_max()?.min(*bytes_max);
+        let span = Span::new(self.options.timeout);
+        *bytes_max = self.request_bytes_max(span)?.min(*bytes_max);
         let mut request = Batch::new(*bytes_max);
         request.fill_with_regions(rest.iter().take(REGIONS_MAX).map(Borrow::borrow));
         let front = &rest[..request.count()];
@@ -65,7 +66,7 @@ impl Inner {
             ))));
             return Ok(());
         }
-        match self.call(&batched(&pdlite_methods::REGION_HEARTBEATS), &request, Repeat::UnlessSent) {
+        match self.call_within(span, &batched(&pdlite_methods::REGION_HEARTBEATS), &request, Repeat::UnlessSent) {
             Ok(answer) if answer.verdicts.len() == front.len() => {
                 verdicts.extend(answer.verdicts.into_iter().map(|verdict| self.verdict(verdict)));
                 Ok(())
@@ -100,8 +101,7 @@ impl Inner {
         if verdict.code == 0 {
             return Ok(());
         }
-        let code = i32::try_from(verdict.code).unwrap_or(i32::MAX);
-        Err(Error::of_status(code.into(), verdict.message, self.connections.current().addr(), self.options.timeout))
+        Err(Error::of_verdict(verdict.code, verdict.message))
     }
 }
 

@@ -18,7 +18,11 @@ impl Inner {
     ///
     /// Those of [`Inner::call`]; `Malformed` for a region that does not hold the key, and for neither a region nor none.
     pub(super) fn region_by_key(&self, key: &[u8]) -> Result<Option<Region>, Error> {
-        self.found(key, &self.call(&pd_methods::GET_REGION_BY_KEY, &lookup(key), Repeat::Always)?)
+        self.region_by_key_within(Span::new(self.options.timeout), key)
+    }
+
+    fn region_by_key_within(&self, span: Span, key: &[u8]) -> Result<Option<Region>, Error> {
+        self.found(key, &self.call_within(span, &pd_methods::GET_REGION_BY_KEY, &lookup(key), Repeat::Always)?)
     }
 
     /// The regions that hold `keys`.
@@ -43,7 +47,8 @@ impl Inner {
         bytes_max: &mut usize,
         regions: &mut Vec<Option<Region>>,
     ) -> Result<(), Error> {
-        *bytes_max = self.request_bytes_max()?.min(*bytes_max);
+        let span = Span::new(self.options.timeout);
+        *bytes_max = self.request_bytes_max(span)?.min(*bytes_max);
         let mut request = Batch::new(*bytes_max);
         request.fill_with_keys(rest.iter().map(AsRef::as_ref));
         let front = &rest[..request.count()];
@@ -51,7 +56,7 @@ impl Inner {
             let len = rest[0].as_ref().len();
             return Err(Error::Invalid(format!("a key of {len} bytes is too long: a message may have {bytes_max}")));
         }
-        match self.call(&batched(&pdlite_methods::GET_REGIONS_BY_KEYS), &request, Repeat::Always) {
+        match self.call_within(span, &batched(&pdlite_methods::GET_REGIONS_BY_KEYS), &request, Repeat::Always) {
             Ok(answer) if (1..=front.len()).contains(&answer.results.len()) => {
                 for (key, result) in front.iter().zip(&answer.results) {
                     regions.push(self.found(key.as_ref(), result)?);
@@ -72,17 +77,17 @@ impl Inner {
     /// Looks up `keys` at a PD without `pdlite.v1`.
     fn some_at_a_time<K: AsRef<[u8]>>(&self, keys: &[K], regions: &mut Vec<Option<Region>>) -> Result<(), Error> {
         let calls = stream::iter(keys).map(async |key| {
-            let request = lookup(key.as_ref());
-            self.call_once(&pd_methods::GET_REGION_BY_KEY, &request, Span::new(self.options.timeout)).await
+            let (request, span) = (lookup(key.as_ref()), Span::new(self.options.timeout));
+            (span, self.call_once(&pd_methods::GET_REGION_BY_KEY, &request, span).await)
         });
         let mut answers = calls.buffered(LOOKUPS_MAX).enumerate();
         pollster::block_on(async {
-            while let Some((at, answer)) = answers.next().await {
+            while let Some((at, (span, answer))) = answers.next().await {
                 let key = keys[at].as_ref();
                 regions.push(match answer {
                     Ok(answer) => self.found(key, &answer)?,
                     // Once more, and with all that a call by itself does.
-                    Err(error) if error.retryable() => self.region_by_key(key)?,
+                    Err(error) if error.retryable() => self.region_by_key_within(span, key)?,
                     Err(error) => return Err(error),
                 });
             }

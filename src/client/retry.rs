@@ -85,7 +85,18 @@ impl Inner {
         request: &Q,
         repeat: Repeat,
     ) -> Result<A, Error> {
-        self.again(repeat, async |span| self.call_once(method, request, span).await)
+        self.call_within(Span::new(self.options.timeout), method, request, repeat)
+    }
+
+    /// The same, in the time that is left of `span`.
+    pub(super) fn call_within<Q: Request, A: Unpin>(
+        &self,
+        span: Span,
+        method: &Method<Q, A>,
+        request: &Q,
+        repeat: Repeat,
+    ) -> Result<A, Error> {
+        self.again(span, repeat, async || self.call_once(method, request, span).await)
     }
 
     /// Makes a call once, when there is a connection.
@@ -127,8 +138,8 @@ impl Inner {
     /// # Errors
     ///
     /// `Unreachable`, `TimedOut`, `Lost`, `Refused`, `Malformed`.
-    pub(super) fn request_bytes_max(&self) -> Result<usize, Error> {
-        self.again(Repeat::Always, async |span| self.request_bytes_max_once(span).await)
+    pub(super) fn request_bytes_max(&self, span: Span) -> Result<usize, Error> {
+        self.again(span, Repeat::Always, async || self.request_bytes_max_once(span).await)
     }
 
     async fn request_bytes_max_once(&self, span: Span) -> Result<usize, Error> {
@@ -141,7 +152,12 @@ impl Inner {
                     Ok(status) if status.limits.request_bytes == 0 => usize::MAX,
                     Ok(status) => usize::try_from(status.limits.request_bytes).unwrap_or(usize::MAX),
                     Err(Error::Unsupported { .. }) => GRPC_BYTES_MAX,
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        if matches!(error, Error::TimedOut { .. }) {
+                            self.connections.note_silent(connection);
+                        }
+                        return Err(error);
+                    }
                 };
                 connection.note_request_bytes_max(told);
                 told
@@ -150,18 +166,17 @@ impl Inner {
         Ok(max.min(self.options.request_bytes_max))
     }
 
-    /// Makes attempts until one succeeds, one fails in a way that `repeat` takes as final, or the client's timeout is over.
+    /// Makes attempts until one succeeds, one fails in a way that `repeat` takes as final, or the time is over.
     ///
     /// # Errors
     ///
     /// That of the last attempt. Where that one was not even sent, the outcome of one before it may be unknown: then that
     /// one's.
-    pub(super) fn again<A>(&self, repeat: Repeat, attempt: impl AsyncFn(Span) -> Result<A, Error>) -> Result<A, Error> {
-        let span = Span::new(self.options.timeout);
+    fn again<A>(&self, span: Span, repeat: Repeat, attempt: impl AsyncFn() -> Result<A, Error>) -> Result<A, Error> {
         let mut pause_max = PAUSE_FIRST;
         let mut sent = None;
         loop {
-            let error = match pollster::block_on(attempt(span)) {
+            let error = match pollster::block_on(attempt()) {
                 Ok(answer) => return Ok(answer),
                 Err(error @ Error::Unreachable { .. }) => return Err(sent.unwrap_or(error)),
                 Err(error) => error,

@@ -11,7 +11,7 @@ use pd_lite::client::{Client, ClientOptions, Error};
 use pd_lite::proto::pd_methods;
 
 use super::{HANG, hasty, patient, region};
-use crate::support::relay::{PB_PD, Reply};
+use crate::support::relay::{PB_PD, PDLITE, Reply};
 use crate::support::{Launch, Relay};
 
 const LOOKUP: &str = pd_methods::GET_REGION_BY_KEY.name;
@@ -94,6 +94,17 @@ fn the_next_address_is_used_when_no_answer_comes_from_the_used_one() {
     assert!(matches!(&error, Error::TimedOut { addr, .. } if addr == silent.addr()), "{error}");
     assert_eq!(client.region_by_key(b"").unwrap(), None);
     assert_eq!(silent.calls(LOOKUP), 1);
+}
+
+#[test]
+fn batched_calls_leave_a_silent_address_too() {
+    let pd = Launch::in_memory().start();
+    let both = [&PB_PD[..], &PDLITE[..]].concat();
+    let silent = Relay::start("127.0.0.1:0", &both, None, |_, _| Reply::Silence);
+    let client = hasty(&format!("{},{}", silent.addr(), pd.addr()), Duration::from_secs(3));
+    let error = client.regions_by_keys(&[b""]).unwrap_err();
+    assert!(matches!(&error, Error::TimedOut { addr, .. } if addr == silent.addr()), "{error}");
+    assert_eq!(client.regions_by_keys(&[b""]).unwrap(), [None]);
 }
 
 /// Passes connections on to wherever they ask for by CONNECT, until one sends nothing. Returns how many it passed on.

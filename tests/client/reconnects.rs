@@ -43,7 +43,8 @@ fn count_connects(greet: fn(&mut TcpStream)) {
         let (connects, passed) = (connects.load(Ordering::Relaxed), begun.elapsed());
         over.store(true, Ordering::Relaxed);
         TcpStream::connect(&addr).unwrap();
-        let connects_max = u32::try_from(passed.as_millis()).unwrap() / PAUSE_MIN_MS + 2;
+        // Twice what the pace allows, for a machine that is late to see a connect; without a pace they are hundreds.
+        let connects_max = 2 * (u32::try_from(passed.as_millis()).unwrap() / PAUSE_MIN_MS + 2);
         assert!((2..=connects_max).contains(&connects), "{connects} connects in {passed:?}");
     });
 }

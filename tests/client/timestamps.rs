@@ -1,9 +1,10 @@
 //! Timestamps of the real PD under many callers: unique, rising, above all that was returned before, also when it is killed
 //! and comes back.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::LocalPool;
 use futures::future::join_all;
@@ -168,17 +169,17 @@ fn callers_whose_sum_is_above_the_pds_limit_all_get_their_timestamps() {
 #[test]
 fn the_last_timestamps_there_are_do_not_wrap() {
     let server = Launch::in_memory().args(["--ts-start", &(u64::MAX - 2).to_string()]).start();
-    let client = hasty(server.addr(), Duration::from_millis(500));
-    // Exhaustion may pass, so the client tries until its time is over.
+    let (patient, hasty) = (patient(server.addr()), hasty(server.addr(), Duration::from_millis(300)));
+    // Exhaustion may pass, so a client tries until its time is over.
     let refused = |result| match result {
         Err(Error::Refused { refusal, .. }) => assert_eq!(refusal, Refusal::ResourceExhausted),
-        Err(Error::TimedOut { .. }) => {}
+        Err(Error::TimedOut { .. } | Error::Unreachable { .. }) => {}
         other => panic!("{other:?}"),
     };
-    assert_eq!(client.get_ts_batch(2), Ok(u64::MAX - 2..=u64::MAX - 1));
-    refused(client.get_ts_batch(2));
-    assert_eq!(client.get_ts_batch(1), Ok(u64::MAX..=u64::MAX));
-    refused(client.get_ts_batch(1));
+    assert_eq!(patient.get_ts_batch(2), Ok(u64::MAX - 2..=u64::MAX - 1));
+    refused(hasty.get_ts_batch(2));
+    assert_eq!(patient.get_ts_batch(1), Ok(u64::MAX..=u64::MAX));
+    refused(hasty.get_ts_batch(1));
     server.stop();
 }
 
@@ -200,4 +201,27 @@ fn ids_from_ranges_are_unique_and_cost_few_calls() {
     assert!(matches!(client.alloc_id(0), Err(Error::Invalid(_))));
     drop(relay);
     server.stop();
+}
+
+/// The stream held a dropped client's connection and poll thread for good: gRPC cancels no call whose queue has ended.
+#[test]
+fn a_dropped_client_leaves_nothing_open() {
+    let pd = Launch::in_memory().start();
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", pd.pid())).unwrap().count();
+    // The server opens some of its own for its first clients.
+    patient(pd.addr()).get_ts().unwrap();
+    let kept = patient(pd.addr());
+    kept.get_ts().unwrap();
+    let before = descriptors();
+    let clients: Vec<Client> = (0..20).map(|_| patient(pd.addr())).collect();
+    for client in &clients {
+        client.get_ts().unwrap();
+    }
+    assert!(descriptors() >= before + 20);
+    drop(clients);
+    let begun = Instant::now();
+    while descriptors() > before {
+        assert!(begun.elapsed() < HANG, "connections of dropped clients stay open");
+        thread::yield_now();
+    }
 }

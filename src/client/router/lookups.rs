@@ -108,16 +108,19 @@ impl<S: RegionSource> Router<S> {
         let mut keys: Vec<&[u8]> = call.joined.iter().map(|waiter| &waiter.key[..]).chain([key]).collect();
         keys.sort_unstable();
         keys.dedup();
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let answers = self.source.regions_by_keys(&keys).and_then(|answers| check(&keys, answers));
-        if let Ok(answers) = &answers {
-            self.take_in(answers);
-        }
+        let answers: Vec<Found> = match self.ask(&keys) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            // A key is too long for a message: the other keys are not to blame.
+            Err(Error::Invalid(_)) if keys.len() > 1 => {
+                keys.iter().map(|key| Ok(self.ask(&[key])?.remove(0))).collect()
+            }
+            Err(error) => vec![Err(error); keys.len()],
+        };
+        self.take_in(answers.iter().filter_map(|answer| answer.as_ref().ok()?.as_ref()));
         let found = |key: &[u8]| {
-            let answers = answers.as_ref().map_err(Clone::clone)?;
             let at = keys.binary_search(&key).expect("each of these keys was asked for");
             // Of two answers that exclude each other, the cache has the one that counts.
-            Ok(self.cached(key).or_else(|| answers[at].clone()))
+            answers[at].clone().map(|answer| self.cached(key).or(answer))
         };
         call.joined.iter().for_each(|waiter| waiter.wake(Turn::Answered(found(&waiter.key))));
         let own = found(key);
@@ -138,10 +141,16 @@ impl<S: RegionSource> Router<S> {
         lookups.waiting.drain(..count).collect()
     }
 
-    fn take_in(&self, answers: &[Option<Arc<Region>>]) {
+    /// As many answers as `keys`.
+    fn ask(&self, keys: &[&[u8]]) -> Result<Vec<Option<Arc<Region>>>, Error> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.source.regions_by_keys(keys).and_then(|answers| check(keys, answers))
+    }
+
+    fn take_in<'a>(&self, regions: impl Iterator<Item = &'a Arc<Region>>) {
         let lookups = self.lookups();
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        for region in answers.iter().flatten().filter(|region| !lookups.is_invalid(region)) {
+        for region in regions.filter(|region| !lookups.is_invalid(region)) {
             cache.put(Arc::clone(region));
         }
     }

@@ -371,3 +371,32 @@ fn threads_share_a_router_while_regions_come_and_go() {
     assert_eq!(stats.hits + stats.misses, u64::from(THREADS) * 2000);
     assert!(stats.lookups <= stats.misses);
 }
+
+/// A key that is too long for a message, in a call with others, is its own caller's mistake alone.
+#[test]
+fn a_key_that_is_too_long_fails_nobody_else() {
+    struct Short(Gate);
+    impl RegionSource for Short {
+        fn regions_by_keys(&self, keys: &[&[u8]]) -> Result<Vec<Option<Region>>, Error> {
+            if keys.iter().any(|key| key.len() > 3) {
+                return Err(Error::Invalid("too long".into()));
+            }
+            self.0.regions_by_keys(keys)
+        }
+    }
+    let router = Router::new(Short(Gate::default()));
+    let gate = &router.source.0;
+    thread::scope(|scope| {
+        let first = scope.spawn(|| router.region(b"z"));
+        wait_until("the first call", || gate.calls().len() == 1);
+        let others = [&b"a"[..], b"long"].map(|key| scope.spawn(|| router.region(key)));
+        wait_until("both wait", || router.lookups().waiting() == 2);
+        for _ in 0..2 {
+            gate.let_go(Outcome::Answers(vec![region(1, b"", b"m", 1)]));
+        }
+        assert_eq!(first.join().unwrap(), Ok(None));
+        let [short, long] = others.map(|other| other.join().unwrap());
+        assert_eq!(short.unwrap().unwrap().id(), RegionId(1));
+        assert_eq!(long, Err(Error::Invalid("too long".into())));
+    });
+}

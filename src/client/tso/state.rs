@@ -6,6 +6,7 @@
 //! - `in_flight <= calls_max`; and `in_flight < calls_max` leaves the queue empty, once whoever changed either has taken
 //!   [`State::next_call`] until it gave none.
 //! - `queued` is the number of live callers in the queue; `queued <= queue_max`, but for callers that ask again.
+//!   `slots` is the number of their slots and of those that others have left there; it is at most twice as high.
 //! - `highest` never falls. A call's answer lies above `highest` as it was when the call was sent, and apart from the
 //!   answers that came while it was in flight; the first that does not ends everything, for good.
 
@@ -19,11 +20,22 @@ use super::BatcherOptions;
 use super::batch::{Batch, Outcome, Place, Waiters};
 use crate::client::{Error, Refusal};
 
+/// Slots of the queue for each caller that may wait in it; the others are of callers that have left.
+const SLOTS_A_CALLER: usize = 2;
+
 /// A batch that is not sent yet.
-pub(super) struct Queued {
-    pub(super) batch: Arc<Batch>,
-    pub(super) waiters: Waiters,
+struct Queued {
+    batch: Arc<Batch>,
+    waiters: Waiters,
     count: u64,
+}
+
+impl Queued {
+    /// Lets the batch keep its waiters itself, where callers look for theirs that find it in the queue no longer.
+    fn close(self) -> Arc<Batch> {
+        *self.batch.waiters() = self.waiters;
+        self.batch
+    }
 }
 
 struct InFlight {
@@ -48,7 +60,7 @@ pub(super) struct Next {
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     /// All that waited, and why they wait for nothing: timestamps went back.
-    pub(super) abandoned: Option<(Vec<Queued>, Error)>,
+    pub(super) abandoned: Option<(Vec<Arc<Batch>>, Error)>,
 }
 
 /// What a look at the time brought.
@@ -68,6 +80,7 @@ pub(super) struct State {
     /// The number of the queue's first batch, or of the next one.
     first_number: u64,
     queued: usize,
+    slots: usize,
     in_flight: Vec<InFlight>,
     /// Timestamps of one call: `batch_max`, or less once a PD has refused so many.
     count_max: u64,
@@ -86,6 +99,7 @@ impl State {
             queue: VecDeque::new(),
             first_number: 0,
             queued: 0,
+            slots: 0,
             in_flight: Vec::new(),
             count_max: options.batch_max,
             highest: 0,
@@ -102,8 +116,9 @@ impl State {
         if let Some(error) = &self.poison {
             return Err(error.clone());
         }
-        if self.queued >= self.options.queue_max && !again {
-            return Err(Error::QueueFull { max: self.options.queue_max });
+        let max = self.options.queue_max;
+        if (self.queued >= max || self.slots >= max.saturating_mul(SLOTS_A_CALLER)) && !again {
+            return Err(Error::QueueFull { max });
         }
         let fits = |queued: &Queued| queued.count.checked_add(count).is_some_and(|sum| sum <= self.count_max);
         if !self.queue.back().is_some_and(fits) {
@@ -115,7 +130,8 @@ impl State {
         let offset = open.count;
         open.count += count;
         self.queued += 1;
-        Ok(Place::new(Arc::clone(&open.batch), open.waiters.push(waker, self.tick), offset))
+        self.slots += 1;
+        Ok(Place::new(Arc::clone(&open.batch), open.waiters.push(waker, self.tick, offset), offset))
     }
 
     /// Whether a batch waits that may be sent.
@@ -129,6 +145,7 @@ impl State {
             let Queued { batch, waiters, count } = self.queue.pop_front()?;
             self.first_number += 1;
             self.queued -= waiters.live();
+            self.slots -= waiters.callers();
             if waiters.live() == 0 {
                 continue;
             }
@@ -141,7 +158,7 @@ impl State {
                 floor: self.highest,
                 beside: Vec::new(),
             });
-            *batch.waiters() = waiters;
+            let batch = Queued { batch, waiters, count }.close();
             return Some(Next { batch, count, deadline });
         }
         None
@@ -158,7 +175,8 @@ impl State {
                 Err(error) => {
                     self.first_number = self.number_behind(self.queue.len());
                     self.queued = 0;
-                    abandoned = Some((self.queue.drain(..).collect(), error.clone()));
+                    self.slots = 0;
+                    abandoned = Some((self.queue.drain(..).map(Queued::close).collect(), error.clone()));
                     Outcome::Failed(error)
                 }
             },
@@ -198,9 +216,25 @@ impl State {
             Some(waiters) => {
                 let waker = waiters.leave(place.slot);
                 self.queued -= usize::from(waker.is_some());
+                self.trim();
                 waker
             }
             None => place.batch.waiters().leave(place.slot),
+        }
+    }
+
+    /// Takes back what callers leave at the queue's end. What they leave before others goes with its batch.
+    fn trim(&mut self) {
+        while let Some(mut last) = self.queue.pop_back() {
+            if let Some((trimmed, offset)) = last.batch.trim(&mut last.waiters) {
+                last.count = offset;
+                self.slots -= trimmed;
+            }
+            if last.waiters.callers() > 0 {
+                return self.queue.push_back(last);
+            }
+            // Its number is given again: nobody has a place in it.
+            self.recycle(last.waiters);
         }
     }
 

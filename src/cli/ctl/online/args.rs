@@ -1,6 +1,6 @@
 //! The flags and words of the commands that ask a running PD, each with its test.
 
-use std::env;
+use std::env::{self, VarError};
 use std::time::Duration;
 
 use crate::cli::ctl::form::Form;
@@ -12,6 +12,8 @@ use crate::client::{Client, ClientOptions};
 const ADDR: &str = "127.0.0.1:2379";
 /// Says otherwise where no flag does.
 const ADDR_VARIABLE: &str = "PD_ADDR";
+/// The most that a server takes; a lower limit is the server's to tell.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// A command line of any of the commands; each takes some of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +54,15 @@ impl Default for Args {
 impl Args {
     /// A client of the PD that the command line names, or else the environment.
     pub fn client(&self) -> Result<Client, Failure> {
-        let variable = || env::var(ADDR_VARIABLE).ok().filter(|addr| !addr.is_empty());
-        let addr = self.addr.clone().or_else(variable).unwrap_or_else(|| ADDR.to_owned());
-        let options = ClientOptions { timeout: self.timeout, ..ClientOptions::new(&addr) };
+        let variable = match (&self.addr, env::var(ADDR_VARIABLE)) {
+            (None, Err(VarError::NotUnicode(addr))) => {
+                return Err(Failure::new(Exit::Usage, format!("{ADDR_VARIABLE} is not HOST:PORT: {addr:?}")));
+            }
+            (_, addr) => addr.ok().filter(|addr| !addr.is_empty()),
+        };
+        let addr = self.addr.clone().or(variable).unwrap_or_else(|| ADDR.to_owned());
+        let options =
+            ClientOptions { timeout: self.timeout, request_bytes_max: REQUEST_BYTES_MAX, ..ClientOptions::new(&addr) };
         Ok(Client::new(options)?)
     }
 
