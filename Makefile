@@ -21,11 +21,12 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run build test test-foreign bench reach lint doc ci deps
+.PHONY: help run cluster build test test-foreign bench reach lint doc ci deps
 .NOTPARALLEL:
 
 help:
 	@echo "make run           a PD on 127.0.0.1:2379, workdir ./artifacts/pd; more flags: make run ARGS='--addr :2379'"
+	@echo "make cluster       a PD and three stores without data on this machine, workdirs in ./artifacts/cluster"
 	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
@@ -38,6 +39,10 @@ help:
 # cargo becomes the server (exec): a signal reaches it directly, and its exit code is the one make sees.
 run: deps
 	@exec cargo run $(CARGO_FLAGS) -- pd --workdir ./artifacts/pd $(ARGS)
+
+# The script is what a signal reaches, and its exit code is the one make sees.
+cluster: build
+	@exec sh examples/cluster.sh "$(CARGO_TARGET_DIR)/release/pd-lite"
 
 build: deps
 	cargo build $(CARGO_FLAGS)

@@ -10,7 +10,7 @@ use std::path::Path;
 use protobuf::descriptor::ServiceDescriptorProto;
 
 const PROTO_DIR: &str = "proto";
-const PROTO_FILES: [&str; 2] = ["pd", "pdlite"];
+const PROTO_FILES: [&str; 3] = ["pd", "pdlite", "serve"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTO_DIR}");

@@ -55,6 +55,8 @@
 //! | stop, while a placement driver ends | stops the server, then the writer, while somebody counts the seconds | with its work, or the process |
 //! | client poll thread, one a client | takes in answers, sends the next batch of timestamps and wakes who waits | with the client's last handle |
 //! | timer of timestamps, one a client that asks for some | tells futures that their time is over | as above |
+//! | `pd-adapter`, one an adapter | tells the PD what the store has said | [`adapter::Adapter::stop`], or with the adapter |
+//! | `pd-lite serve`: store, and one a peer ([`serve`]) | owns the store's leads; calls another store | [`serve::Running::stop`] |
 //!
 //! # Locks
 //!
@@ -68,7 +70,9 @@
 //! | what the PD refused last | the reason for callers whose time is over | callers and the client's poll thread, for one look or change |
 //! | a connection's last attempt | when gRPC was last told to connect | as above |
 //! | [`client::router`]'s lookups, then its cache | which keys are being looked up; the known regions | callers, for one look or change |
+//! | an adapter's state | what the PD has still to be told, and hints | callers and the adapter's thread, for one change |
 //! | a client's id range | the ids that are left | callers, for one take |
+//! | a link's `waiting` in [`serve`] | what a store has to tell another one | both of its threads, for a look or a change |
 //!
 //! A PD's two locks are never held together, and never across a system call. A client's are never held while an answer is
 //! waited for, but two of them may be across a system call: the stream's writer, of gRPC, and the timer's, which starts a
@@ -82,13 +86,16 @@
 //! - [`service`]: the calls of both gRPC services, without a network
 //! - [`server`]: the only code beside `client` that knows grpcio
 //! - [`client`]: blocking calls, timestamps in batches, a router of keys
+//! - [`adapter`]: the store's side: tells a PD of a store's regions, however long the PD is away
 //! - [`embed`]: puts a placement driver together inside a process and takes it down; the program does it here too
+//! - [`serve`]: a store without data: its leads, and how they are handed over
 //! - [`config`]: `raft_config.json` and its rules
 //! - [`cli`]: one file a sub-command
 //! - [`proto`]: the messages, generated from `proto/` by `build.rs`; `convert` turns regions into them and back
 //!
-//! Who may use what: `main → cli → {client, embed, config, server, service, storage, core}`, `embed → {client, server, service,
-//! storage, core, proto}`, `server → {service, proto}`, `service → {storage, core, proto}`, `client → {core, proto}`,
+//! Who may use what: `main → cli → {adapter, client, embed, config, serve, server, service, storage, core}`, `serve →
+//! {adapter, client, server, storage, core, proto}`, `embed → {client, server, service, storage, core, proto}`, `adapter →
+//! {client, core}`, `server → {service, proto}`, `service → {storage, core, proto}`, `client → {core, proto}`,
 //! `storage → core`. A test checks it.
 //!
 //! The names at the crate's root are for programs that embed it; they come from `client`, `core`, `embed` and `service`.
@@ -100,6 +107,7 @@
 //! - Time-outs of regions and stores: as in the reference, what was reported stays until it is reported otherwise.
 //! - Replication: one process, one disk. TLS and authentication: see `SECURITY.md`.
 
+pub mod adapter;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -108,6 +116,7 @@ pub mod core;
 pub mod embed;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
+pub mod serve;
 pub mod server;
 pub mod service;
 pub mod storage;

@@ -31,3 +31,11 @@ fn batched_timestamps() {
     let printed = run("batched_timestamps");
     assert!(printed.contains("42100 timestamps, all different"), "{printed}");
 }
+
+#[test]
+fn store() {
+    let printed = run("store");
+    for line in ["region 1: the leader moves to peer 12", "2 changes wait for it", "\"zebra\" is in region 1"] {
+        assert!(printed.contains(line), "{line:?} is missing in:\n{printed}");
+    }
+}

@@ -19,6 +19,7 @@ mod pd_process;
 mod pdlite;
 mod readme;
 mod restarts;
+mod store;
 mod support;
 mod transport;
 mod u64_edges;

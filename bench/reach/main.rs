@@ -1,10 +1,11 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
 //! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `heartbeats`, `router`,
-//! `tso` (default: all). Two things that are compared run in turns, and a ratio carries the interval of its median, so that a
-//! busy machine widens the interval instead of deciding the verdict. The exit status says only whether everything could be
+//! `tso`, `adapter` (default: all). Two things that are compared run in turns, and a ratio carries the interval of its median, so
+//! that a busy machine widens the interval instead of deciding the verdict. The exit status says only whether everything could be
 //! measured.
 
+mod adapter;
 mod allocations;
 mod batching;
 mod cpu;
@@ -26,7 +27,7 @@ use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("allocations", allocations::measure),
     ("cpu", cpu::measure),
     ("memory", memory::measure),
@@ -34,6 +35,7 @@ const SECTIONS: [(&str, Section); 7] = [
     ("heartbeats", heartbeats::measure),
     ("router", router::measure),
     ("tso", tso::measure),
+    ("adapter", adapter::measure),
 ];
 
 /// Where and how large to measure.

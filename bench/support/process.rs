@@ -70,9 +70,7 @@ impl PdProcess {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let value = machine::value_in(&format!("/proc/{}/status", self.child.id()), "VmRSS").ok_or("no VmRSS")?;
-        let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
-        Ok(kib * 1024)
+        resident_bytes(&format!("/proc/{}/status", self.child.id()))
     }
 
     /// Ends the process by SIGTERM.
@@ -102,6 +100,17 @@ impl Drop for PdProcess {
 /// CPU time of all threads of this process so far.
 pub fn cpu_of_this_process() -> Result<Duration> {
     cpu_of_threads("/proc/self/task")
+}
+
+/// Resident memory of this process in bytes.
+pub fn resident_bytes_of_this_process() -> Result<u64> {
+    resident_bytes("/proc/self/status")
+}
+
+fn resident_bytes(status: &str) -> Result<u64> {
+    let value = machine::value_in(status, "VmRSS").ok_or("no VmRSS")?;
+    let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
 }
 
 fn cpu_of_threads(directory: &str) -> Result<Duration> {

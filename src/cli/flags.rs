@@ -46,7 +46,8 @@ pub struct Group<A: 'static> {
 pub struct Flag<A> {
     /// Without dashes.
     pub name: &'static str,
-    /// What stands for the value in the help text; empty: a switch, which takes none.
+    /// What stands for the value in the help text; empty: a switch, which takes none; in brackets: it may be left out, and is
+    /// empty then, and never stands in the next word.
     pub value: &'static str,
     /// Half a sentence.
     pub help: &'static str,
@@ -178,7 +179,7 @@ impl<A: Default> Command<A> {
             let flag = flag.ok_or_else(|| format!("unknown flag --{name}{}", self.see_help()))?;
             let value = match attached {
                 Some(value) => value,
-                None if flag.value.is_empty() => OsString::new(),
+                None if flag.value.is_empty() || flag.value.starts_with('[') => OsString::new(),
                 None => parser.value().map_err(|_| format!("--{name} needs a value: {}", flag.value))?,
             };
             set(flag.set, &mut args, &value, &typed(flag.name))?;

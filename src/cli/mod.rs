@@ -6,8 +6,13 @@
 mod config;
 mod ctl;
 mod flags;
+mod keys;
+mod log_lines;
 mod menu;
 mod pd;
+mod serve;
+mod signals;
+mod time;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -125,6 +130,7 @@ const COMMANDS: Menu = Menu {
     about: "A lightweight placement driver: timestamps, ids, region routing and leader hints.",
     entries: &[
         Entry { name: "pd", about: "serve as the placement driver of a cluster", run: pd::run },
+        Entry { name: "serve", about: "serve as a store without data: regions, leaders, heartbeats", run: serve::run },
         Entry {
             name: "config",
             about: "print parts of raft_config.json, or log a region into a workdir",
@@ -169,6 +175,13 @@ fn version_text() -> String {
 /// Prints the text that a command was run for.
 fn print(text: &str) -> Result<(), Failure> {
     write_to_stdout(text).map_err(|error| Failure::new(Exit::Runtime, format!("cannot write to stdout: {error}")))
+}
+
+/// Prints what a server has to say. A stdout that is closed or full is no reason not to serve.
+fn announce(lines: &str) {
+    if let Err(error) = write_to_stdout(lines) {
+        log::warn!("cannot write to stdout: {error}");
+    }
 }
 
 /// Writes to stdout and flushes it. A reader that went away early (`pd-lite … | head`) is no error.

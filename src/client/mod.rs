@@ -27,6 +27,8 @@ mod ids;
 mod lookups;
 pub(crate) mod messages;
 mod options;
+mod peer;
+mod removals;
 mod retry;
 pub mod router;
 pub(crate) mod scan;
@@ -47,6 +49,7 @@ use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
 pub use self::error::{Error, Refusal};
 pub use self::options::ClientOptions;
+pub use self::peer::StoreClient;
 pub use self::types::{Durability, ServerLimits, Status, Store};
 
 /// A client of a PD. Cloning it is cheap, and the clones share everything.
@@ -156,6 +159,15 @@ impl Client {
     pub fn remove_region(&self, id: RegionId) -> Result<bool, Error> {
         let request = pd::RemoveRegionRequest { region_id: id.0, ..Default::default() };
         Ok(self.inner.call(&pd_methods::REMOVE_REGION, &request, Repeat::UnlessSent)?.removed)
+    }
+
+    /// Makes the PD forget many regions, in no particular order. Returns what became of each, in the order of `ids`: whether
+    /// the PD knew it.
+    ///
+    /// Many calls are under way at once, each once. When one fails other than by a refusal, what was not sent by then is
+    /// not: it gets [`Error::NotSent`], or `Unreachable` like the one that failed.
+    pub fn remove_regions(&self, ids: &[RegionId]) -> Vec<Result<bool, Error>> {
+        self.inner.remove_regions(ids)
     }
 
     /// The region that holds `key`, if there is one. The empty key is the lowest.

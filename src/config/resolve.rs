@@ -57,6 +57,21 @@ impl Pd {
     }
 }
 
+impl Store {
+    /// The address at which others find it; empty: there is none.
+    #[must_use]
+    pub fn addr(&self, scope: Scope) -> &str {
+        scope.pick(&self.addr, &self.docker_addr)
+    }
+
+    /// The address that it listens on; empty: there is none.
+    #[must_use]
+    pub fn listen_addr(&self, scope: Scope) -> &str {
+        let on_host = first_not_blank([self.listen_addr.as_str(), &self.addr]);
+        scope.pick(on_host, &self.docker_listen_addr)
+    }
+}
+
 impl RaftConfig {
     /// The workdir of a store: its own, else the template's; empty: there is none.
     #[must_use]
@@ -79,6 +94,25 @@ mod tests {
         let pd = Pd { addr: " a ".into(), docker_addr: " ".into(), docker_work_dir: " d ".into(), ..Pd::default() };
         assert_eq!((pd.addr(Scope::Host), pd.addr(Scope::Docker)), ("a", "a"));
         assert_eq!((pd.work_dir(Scope::Host), pd.work_dir(Scope::Docker)), ("", "d"));
+    }
+
+    #[test]
+    fn a_store_listens_where_it_is_told_to_and_else_where_it_is_found() {
+        let store = |listen: &str, docker_listen: &str| Store {
+            addr: " a ".into(),
+            listen_addr: listen.into(),
+            docker_listen_addr: docker_listen.into(),
+            ..Store::default()
+        };
+        for (store, host, docker) in [
+            (store("", ""), "a", "a"),
+            (store("l", ""), "l", "l"),
+            (store(" ", "d"), "a", "d"),
+            (store("l", "d"), "l", "d"),
+        ] {
+            assert_eq!((store.listen_addr(Scope::Host), store.listen_addr(Scope::Docker)), (host, docker));
+            assert_eq!(store.addr(Scope::Docker), "a");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod cluster;
 mod counter;
 mod id_set;
 mod key_index;
+pub mod lead;
 pub mod region;
 pub mod scheduler;
 mod store_sets;
@@ -16,5 +17,6 @@ pub mod uvarint;
 
 pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};
 pub use cluster::{Cluster, Overlap, Refusal, Verdict};
+pub use lead::{Lead, LeadRow};
 pub use region::{Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId};
 pub use scheduler::{LeaderTransfer, StoreStats};

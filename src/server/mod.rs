@@ -11,6 +11,7 @@ mod holder;
 mod settings;
 mod status;
 mod stop;
+mod stores;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::service::Pd;
 use self::calls::Calls;
 
 pub use self::bind::BindError;
+pub use self::stores::{StoreAnswer, StoreCallError, StoreCalls};
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -64,6 +66,18 @@ impl Server {
         grpcio::redirect_log();
         let calls = Arc::new(Calls::default());
         let service = adapter::service(&pd, &calls, options.request_bytes_max);
+        Self::bind_at(bind::find(&options.addr)?, options, service, calls)
+    }
+
+    /// The same for what the stores of `pd-lite serve` offer each other.
+    ///
+    /// # Errors
+    ///
+    /// Any [`BindError`].
+    pub fn bind_stores(options: &ServerOptions, store: Arc<dyn StoreCalls>) -> Result<Self, BindError> {
+        grpcio::redirect_log();
+        let calls = Arc::new(Calls::default());
+        let service = stores::service(&store, &calls);
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 

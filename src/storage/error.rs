@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::leads::LEADS_FILE;
 use super::state::STATE_FILE;
 
 /// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next. Its alternate
@@ -53,8 +54,16 @@ impl fmt::Display for StorageError {
             Self::Damaged { file, offset, reason } => {
                 let workdir = file.parent().filter(|workdir| !workdir.as_os_str().is_empty());
                 let workdir = shell_word(workdir.unwrap_or(Path::new(".")));
-                let is_state = file.file_name().is_some_and(|name| name == STATE_FILE);
-                let way_out = if is_state {
+                let is = |known: &str| file.file_name().is_some_and(|name| name == known);
+                if is(LEADS_FILE) {
+                    return write!(
+                        f,
+                        "{} is damaged at byte {offset}: {reason}; put a good copy back, or move it away while the other \
+                         stores run, which know who leads",
+                        file.display()
+                    );
+                }
+                let way_out = if is(STATE_FILE) {
                     format!(
                         "set both counters above every value in use with \
                          `pd-lite ctl workdir set-min --workdir {workdir} --id-min N --ts-min N`"
@@ -138,6 +147,10 @@ mod tests {
             (
                 StorageError::damaged(Path::new("wd/PD_STATE.json"), 0, "odd"),
                 vec!["wd/PD_STATE.json", "pd-lite ctl workdir set-min --workdir wd"],
+            ),
+            (
+                StorageError::damaged(Path::new("wd/STORE_LEADS.json"), 0, "odd"),
+                vec!["wd/STORE_LEADS.json", "move it away while the other stores run"],
             ),
             (
                 StorageError::ChangedUnderUs { file: "wd/PD_LOCK".into(), change: "removed it".into() },

@@ -1,11 +1,13 @@
 //! The only code that touches the disk: the workdir in the reference's own format, and the thread that writes it.
 
 mod batch;
+mod bootstrap;
 mod checkpoint;
 pub mod decode;
 mod dir;
 pub mod error;
 pub mod fs;
+pub mod leads;
 mod lock;
 mod manifest;
 pub mod offline;

@@ -63,7 +63,7 @@ impl Opened {
 
 /// Makes the name of a new workdir durable, and those of the directories above it: an earlier start that was killed may have
 /// created them.
-fn sync_path(dir: &Dir) -> Result<(), StorageError> {
+pub(super) fn sync_path(dir: &Dir) -> Result<(), StorageError> {
     for parent in dir.path.ancestors().skip(1) {
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         match dir.fs.open_dir(parent).and_then(|parent| parent.sync()) {
@@ -77,7 +77,7 @@ fn sync_path(dir: &Dir) -> Result<(), StorageError> {
 }
 
 /// Creates state file, manifest and `CURRENT`, in this order, each durable before the next.
-fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), StorageError> {
+pub(super) fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), StorageError> {
     let name = manifest_name(1);
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.create(name.clone())?;
@@ -88,7 +88,7 @@ fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), Stora
 
 /// Writes a new manifest with all regions and makes it the current one, in the place of the one that was read, `file_len`
 /// bytes long.
-fn convert(
+pub(super) fn convert(
     dir: &Dir,
     name: &str,
     file_len: u64,

@@ -136,10 +136,33 @@ pub const PD_EXITS: [(&str, i32); 17] = [
     ("manifest with overlapping regions", 4),
 ];
 
+/// The same for `serve`.
+pub const SERVE_EXITS: [(&str, i32); 11] = [
+    ("no workdir", 2),
+    ("no store id", 2),
+    ("no election tick", 2),
+    ("negative heartbeat tick", 2),
+    ("peer without a PD address", 2),
+    ("peer with a blank PD address", 2),
+    ("empty peer value", 2),
+    ("unknown flag", 2),
+    ("PD that does not answer: gives up after 5 s", 6),
+    ("peer without =", 2),
+    ("peer with a bad id", 2),
+];
+
+/// Expects our exit code in place of the reference's.
+pub fn expect_our_exit(case: &mut Case) {
+    case.exit = exit_of(&SERVE_EXITS, &case.name);
+}
+
+fn exit_of(exits: &[(&str, i32)], case: &str) -> i32 {
+    exits.iter().find(|(name, _)| *name == case).unwrap_or_else(|| panic!("{case}")).1
+}
+
 /// Expects our exit code and one line, in place of the reference's.
 pub fn expect_our_failure(case: &mut Case) {
-    let (_, exit) = PD_EXITS.iter().find(|(name, _)| *name == case.name).unwrap_or_else(|| panic!("{}", case.name));
-    case.exit = *exit;
+    case.exit = exit_of(&PD_EXITS, &case.name);
     case.stderr = "error: ".to_owned();
     case.stderr_rule = StderrRule::LineWith;
 }

@@ -1,7 +1,8 @@
 //! The recorded command lines, replayed over the real program: `nokv` is `pd-lite`, `nokv-config` is `pd-lite config`.
 //!
 //! Where `pd` fails, the reference's exit status is 1 and its words are its own: here it is one line and the exit code that
-//! [`deviations::PD_EXITS`] names. Everything else is as recorded, but the cases in [`deviations::ALL`].
+//! [`deviations::PD_EXITS`] names. Where `serve` fails, the words are as recorded, and [`deviations::SERVE_EXITS`] has the exit
+//! code. Everything else is as recorded, but the cases in [`deviations::ALL`].
 
 mod deviations;
 
@@ -14,7 +15,7 @@ use serde::Deserialize;
 
 use self::deviations::Deviation;
 use crate::support::launch::{Exit, start};
-use crate::support::{Launch, fixtures, manifest};
+use crate::support::{Launch, fixtures, manifest, own_host};
 
 /// What opens a manifest of ours: the opening record's magic and type, behind its length.
 const OPENING: &[u8] = b"NoKV\xd0pdlite-o";
@@ -80,8 +81,11 @@ fn read_cases(file: &str) -> Vec<Case> {
 fn run(case: &Case, pd: &str) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap().to_owned();
-    // Port 0 in place of a free port found beforehand, which another process could take in between.
-    let fill_in = |text: &str| text.replace("{dir}", &place).replace("{addr}", "127.0.0.1:0").replace("{pd}", pd);
+    // Port 0 in place of a free port found beforehand, which another process could take in between. A store's address is told
+    // to it twice, so it has to be known.
+    let is_store = case.args.get(1).is_some_and(|word| word == "serve");
+    let addr = if is_store { format!("{}:20160", own_host()) } else { "127.0.0.1:0".to_owned() };
+    let fill_in = |text: &str| text.replace("{dir}", &place).replace("{addr}", &addr).replace("{pd}", pd);
     for (name, content) in &case.files {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -167,8 +171,10 @@ fn replay(file: &str) {
     let pd = Launch::in_memory().start();
     let mut wrong = Vec::new();
     for mut recorded in read_cases(file) {
-        if file == "pd.json" && recorded.exit != 0 {
-            deviations::expect_our_failure(&mut recorded);
+        match file {
+            "pd.json" if recorded.exit != 0 => deviations::expect_our_failure(&mut recorded),
+            "serve.json" if recorded.exit != 0 => deviations::expect_our_exit(&mut recorded),
+            _ => {}
         }
         let deviation = deviations::ALL.iter().find(|known| known.file == file && known.case == recorded.name);
         let mut case = recorded.clone();
@@ -229,6 +235,11 @@ fn pd_is_as_recorded() {
 }
 
 #[test]
+fn serve_is_as_recorded() {
+    replay("serve.json");
+}
+
+#[test]
 fn every_recording_is_replayed_and_every_deviation_is_of_a_recording() {
     let mut files: Vec<String> =
         fs::read_dir(fixtures("cli")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -240,7 +251,9 @@ fn every_recording_is_replayed_and_every_deviation_is_of_a_recording() {
     for Deviation { file, case, .. } in &deviations::ALL {
         assert!(read_cases(file).iter().any(|recorded| recorded.name == *case), "{file} has no case {case:?}");
     }
-    for (case, _) in deviations::PD_EXITS {
-        assert!(read_cases("pd.json").iter().any(|recorded| recorded.name == case), "pd.json has no case {case:?}");
+    for (file, exits) in [("pd.json", &deviations::PD_EXITS[..]), ("serve.json", &deviations::SERVE_EXITS)] {
+        for (case, _) in exits {
+            assert!(read_cases(file).iter().any(|recorded| recorded.name == *case), "{file} has no case {case:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A `pd-lite pd` process of a test's own. It listens on a free port, is ready when it says so on stdout, and is killed
+//! A `pd-lite` process of a test's own, mostly a PD. It listens on a free port, is ready when it says so on stdout, and is killed
 //! when the handle goes.
 
 use std::io::{BufRead, BufReader, Read};
@@ -21,7 +21,8 @@ pub const EXIT_DAMAGED: i32 = 4;
 /// The disk failed.
 pub const EXIT_DISK: i32 = 5;
 
-const READY: &str = "PD-lite service listening on ";
+/// What a PD's last start line begins with, and the line in which a store says where it listens.
+const READY: [&str; 2] = ["PD-lite service listening on ", "TinyKv service listening on "];
 
 /// How to start a server.
 #[derive(Clone, Default)]
@@ -109,8 +110,9 @@ pub fn start(mut command: Command) -> Result<Server, Exit> {
             Err(RecvTimeoutError::Disconnected) => return Err(server.wait()),
             Err(RecvTimeoutError::Timeout) => panic!("the server neither serves nor ends"),
         }
-        if let Some(addr) = server.start_lines.last().and_then(|line| line.strip_prefix(READY)) {
-            server.addr = addr.to_owned();
+        let line = server.start_lines.last().map(String::as_str).unwrap_or_default();
+        if let Some(rest) = READY.iter().find_map(|ready| line.strip_prefix(ready)) {
+            server.addr = rest.split(' ').next().unwrap_or_default().to_owned();
             return Ok(server);
         }
     }
@@ -180,6 +182,13 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.wait();
+    }
+
+    /// Whether it has ended by itself; [`Server::wait`] then tells how.
+    pub fn has_ended(&self) -> bool {
+        // A process that nobody has waited for is a zombie.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
     }
 
     /// Waits until the server has ended by itself.

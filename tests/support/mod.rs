@@ -17,6 +17,17 @@ pub use relay::Relay;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A loopback address on which every port is free: no other process, and no other call in this one, has it.
+pub fn own_host() -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    assert!(call < 64, "the addresses of this process are used up");
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    // Process ids have 22 bits.
+    format!("127.{}.{middle}.{low}", 64 + (call ^ u32::from(high)))
+}
 
 /// The directory of recordings `name`.
 pub fn fixtures(name: &str) -> PathBuf {

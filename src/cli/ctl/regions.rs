@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::keys;
+use crate::cli::keys;
 use crate::core::Region;
 
 /// The fields of a line: id, start key, end key, version, conf version, `store:peer` list; `-` is none.

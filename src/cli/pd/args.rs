@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use log::LevelFilter;
 
 use crate::cli::flags::{Command, Flag, Group};
+use crate::cli::log_lines::LEVELS;
 use crate::cli::{Exit, Failure, REGION_PEERS_MAX};
 use crate::config::{RaftConfig, Scope};
 use crate::core::Limits;
@@ -17,13 +18,6 @@ const THREADS_MAX: u64 = 64;
 const KEY_BYTES_MAX: u64 = 128 << 10;
 /// The transport's own limit in the reference.
 const REQUEST_BYTES_MAX: u64 = 4 << 20;
-const LEVELS: [(&str, LevelFilter); 5] = [
-    ("off", LevelFilter::Off),
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-];
 
 /// A command line.
 #[derive(Clone, Debug)]

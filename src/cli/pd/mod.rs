@@ -4,8 +4,6 @@
 //! wrong is found before anything is changed, and a client that can connect is answered.
 
 mod args;
-mod log_lines;
-mod signals;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,8 +13,8 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use self::args::{Args, COMMAND, Settings};
-use self::signals::StopSignals;
-use super::{Exit, Failure, Words, printable, write_to_stdout};
+use super::signals::StopSignals;
+use super::{Exit, Failure, Words, announce, log_lines, printable};
 use crate::embed::{Assembled, EmbedError, Restored, STOP_GRACE, aside, drain};
 use crate::server::{BindError, Server};
 use crate::service::Pd;
@@ -119,13 +117,6 @@ fn push_restored(lines: &mut String, restored: Restored, workdir: &Path) {
     let workdir = printable(&workdir.to_string_lossy());
     writeln!(lines, "PD restored {regions} region(s) from manifest: {workdir}").expect("a String");
     writeln!(lines, "PD allocator starts: id={id} ts={timestamp}").expect("a String");
-}
-
-/// Prints the start lines. A stdout that is closed or full is no reason not to serve.
-fn announce(lines: &str) {
-    if let Err(error) = write_to_stdout(lines) {
-        log::warn!("cannot write to stdout: {error}");
-    }
 }
 
 impl From<BindError> for Failure {

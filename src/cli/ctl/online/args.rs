@@ -3,11 +3,9 @@
 use std::env::{self, VarError};
 use std::time::Duration;
 
-use super::time;
 use crate::cli::ctl::form::Form;
-use crate::cli::ctl::keys;
 use crate::cli::flags::{Flag, Group, Value, Word};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, keys, time};
 use crate::client::{Client, ClientOptions};
 
 /// The address where nothing says otherwise.

@@ -3,13 +3,11 @@
 mod args;
 mod show;
 mod table;
-mod time;
 
 use self::args::{Args, COUNTS, ID, KEY, LIST, OUTPUT, OUTPUT_AND_KEYS, PLACE, SCAN};
-use super::keys;
 use crate::cli::flags::Command;
 use crate::cli::menu::{Entry, Menu, Misuse};
-use crate::cli::{Exit, Failure, Words, print};
+use crate::cli::{Exit, Failure, Words, keys, print};
 use crate::core::RegionId;
 
 /// How the commands end.

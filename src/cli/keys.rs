@@ -1,4 +1,4 @@
-//! Keys as `pd-lite ctl` prints and reads them: plain text, `hex:` and the bytes, `-` for the empty one.
+//! Keys as they are printed and read: plain text, `hex:` and the bytes, `-` for the empty one.
 
 use std::fmt::Write as _;
 
