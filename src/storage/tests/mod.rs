@@ -2,10 +2,14 @@
 
 mod batching;
 mod conversion;
+pub(crate) mod disk;
+pub(crate) mod every_operation;
 mod failing_disk;
 pub(crate) mod faults;
 mod full_disk;
 mod power_cut;
 mod rewriting;
+#[path = "../../../tests/support/rng.rs"]
+pub(crate) mod rng;
 mod stopping;
 pub(super) mod support;
