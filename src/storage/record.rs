@@ -41,6 +41,9 @@ pub const TYPE_LOG_POINTER: u8 = 2;
 pub const TYPE_REGION: u8 = 7;
 pub const TYPE_OPENING: u8 = 0xd0;
 pub const TYPE_COMMIT: u8 = 0xd1;
+/// A plain region record that is being appended by hand: it gets type 7 in place, once all of it is durable. Until then it
+/// is passed over, by the reference as well.
+pub const TYPE_UNFINISHED: u8 = 0xd2;
 
 /// Tells our opening and commit records from a foreign record that happens to have the same type.
 pub const OPENING_MAGIC: [u8; 8] = *b"pdlite-o";

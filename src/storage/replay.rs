@@ -12,7 +12,9 @@ use std::sync::Arc;
 use super::StorageError;
 use super::decode::{self, Change, Ending, Oddity};
 use super::fs::File;
-use super::record::{self, COMMIT_LEN, HEADER_LEN, OPENING_LEN, TYPE_COMMIT, TYPE_LOG_POINTER, TYPE_REGION};
+use super::record::{
+    self, COMMIT_LEN, HEADER_LEN, OPENING_LEN, TYPE_COMMIT, TYPE_LOG_POINTER, TYPE_REGION, TYPE_UNFINISHED,
+};
 use super::scan::Scan;
 use super::tail::{self, Committed, Frame, frame};
 use crate::core::{Limits, Region, RegionId};
@@ -163,6 +165,7 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
                 _ => pending.is_odd = true,
             },
             TYPE_REGION => pending.push_region(offset, record),
+            TYPE_UNFINISHED => {}
             _ => pending.is_odd = true,
         }
         checksum = crc32c::crc32c_append(checksum, record);
