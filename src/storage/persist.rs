@@ -327,6 +327,7 @@ impl Persistence {
                 rewrite.sync().map_err(WriteError::Final)?;
             }
             Some(rewrite) => {
+                rewrite.seal(issued)?;
                 rewrite.make_current(dir)?;
                 if let Some(rewrite) = self.rewrite.take() {
                     self.switch_to(rewrite.into_manifest());

@@ -15,7 +15,7 @@ use super::dir::{Dir, manifest_name};
 use super::manifest::{Manifest, check_len};
 use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
-use super::record::OPENING_LEN;
+use super::record::{OPENING_LEN, Origin};
 use super::rewrite::Rewrite;
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError, decode};
@@ -81,7 +81,7 @@ fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), Stora
     let name = manifest_name(1);
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.create(name.clone())?;
-    let manifest = Manifest::create(dir, name)?;
+    let manifest = Manifest::create(dir, name, Origin::New)?;
     dir.replace(CURRENT, manifest.name().as_bytes())?;
     Ok((manifest, checkpoint))
 }
@@ -104,6 +104,7 @@ fn convert(
     while !rewrite.is_complete() {
         rewrite.copy_slice(cluster, limits)?;
     }
+    rewrite.seal(limits)?;
     rewrite.sync()?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;

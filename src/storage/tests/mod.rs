@@ -2,6 +2,7 @@
 
 mod batching;
 mod conversion;
+mod damage;
 pub(crate) mod disk;
 pub(crate) mod every_operation;
 mod failing_disk;
