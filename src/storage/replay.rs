@@ -61,6 +61,8 @@ pub fn replay(file: &dyn File, path: &Path, synced: Option<u64>) -> Result<Repla
     let head = scan.peek(OPENING_LEN).map_err(io)?;
     let opening = decode::is_opening_like(head).then(|| decode::opening(head));
     let source = Source { file, path, file_len };
+    // A checkpoint that knows nothing as synced is older than the manifest.
+    let synced = synced.filter(|&bytes| bytes > 0);
     match (opening, synced) {
         (Some(None), _) => Err(source.damaged(0, "its opening record is damaged")),
         (Some(Some(opening)), synced) => ours(&source, scan, opening, synced.unwrap_or(0)),

@@ -9,8 +9,10 @@ mod failing_disk;
 pub(crate) mod faults;
 mod full_disk;
 mod power_cut;
+mod reference;
 mod rewriting;
 #[path = "../../../tests/support/rng.rs"]
 pub(crate) mod rng;
 mod stopping;
 pub(super) mod support;
+mod turns;
