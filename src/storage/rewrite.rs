@@ -6,12 +6,13 @@
 //! names it, which [`Rewrite::make_current`] does once all of it is synced. Without the seal an unfinished copy would be
 //! served as the whole catalog when `CURRENT`, which has no checksum, came to name it by damage.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::dir::{Dir, WriteError, next_manifest_name};
 use super::manifest::Manifest;
 use super::open::CURRENT;
 use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, Origin, RegionState};
+use super::sync::Mutex;
 use super::{StorageError, hold};
 use crate::core::{Cluster, Limits, Region, RegionId};
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -18,6 +18,7 @@ use super::persist::Work;
 use super::record::{OPENING_LEN, Origin};
 use super::rewrite::Rewrite;
 use super::state::Synced;
+use super::sync::Mutex;
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError, decode};
 use crate::core::{Cluster, Limits};
