@@ -10,6 +10,7 @@ mod descriptors;
 mod disk_lengths;
 mod exclusion;
 mod herd;
+mod interrupted;
 mod layers;
 mod limits;
 mod mangled;

@@ -36,7 +36,7 @@ pub fn record(bytes: &[u8]) {
 pub fn replay(bytes: &[u8]) {
     let Some((head, content)) = bytes.split_first_chunk::<5>() else { return };
     let synced = u64::from(u32::from_le_bytes([head[1], head[2], head[3], head[4]]));
-    let synced = (head[0] % 4 == 0).then_some(synced);
+    let synced = (head[0].is_multiple_of(4)).then_some(synced);
     let Some(replayed) = replay_bytes(content, synced) else { return };
     let Replayed { form, regions, issued, end, file_len, appended_by_reference, .. } = replayed;
     assert_eq!(file_len, len(content));

@@ -166,7 +166,7 @@ impl Disk {
     pub fn resized(&mut self, inode: u64, len: usize, now: &[u8]) {
         let page_len = self.page_len;
         let content = self.file(inode);
-        if len % page_len != 0 {
+        if !len.is_multiple_of(page_len) {
             let page = len / page_len;
             content.put(page, page_len, &now[page * page_len..len]);
         }

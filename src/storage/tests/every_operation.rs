@@ -58,7 +58,7 @@ impl Fault {
             Self::PowerCut => half.filter(|_| is_it && op != Op::Read).map_or(Fate::Fail(EIO), Fate::Short),
             Self::Once(code) if is_it && can_fail_with(op, code) => Fate::Fail(code),
             // A signal comes again and again, but a call that is repeated ends between two of them.
-            Self::ForGood(EINTR) if (number - at) % 2 == 0 && can_fail_with(op, EINTR) => Fate::Fail(EINTR),
+            Self::ForGood(EINTR) if (number - at).is_multiple_of(2) && can_fail_with(op, EINTR) => Fate::Fail(EINTR),
             Self::ForGood(code) if code != EINTR && can_fail_with(op, code) => Fate::Fail(code),
             Self::ShortOnce if is_it => half.map_or(Fate::Pass, Fate::Short),
             Self::ShortForGood => half.map_or(Fate::Pass, |half| Fate::Short(half.min(40))),

@@ -9,9 +9,7 @@ mod memory;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
-use pd_lite_interleavings::core::{
-    AllocError, Allocators, Cluster, Epoch, Kind, Limits, Region, RegionId, Take,
-};
+use pd_lite_interleavings::core::{AllocError, Allocators, Cluster, Epoch, Kind, Limits, Region, RegionId, Take};
 use pd_lite_interleavings::shuttled::{Mutex, thread};
 use pd_lite_interleavings::storage::writer::Writer;
 use pd_lite_interleavings::storage::{Edit, EditError, EditOutcome, Opened, State, StorageError};
@@ -88,12 +86,15 @@ impl Running {
     }
 }
 
-/// Callers that change a region and take values, each in a thread of its own. Returns what each was told.
-fn call(running: &Arc<Running>, callers: u64) -> Vec<thread::JoinHandle<(u64, Answer, Result<u64, AllocError>)>> {
+/// A caller's number, and what it was told of its edit and of the values it asked for.
+type Told = (u64, Answer, Result<u64, AllocError>);
+
+/// Callers that change a region and take values, each in a thread of its own.
+fn call(running: &Arc<Running>, callers: u64) -> Vec<thread::JoinHandle<Told>> {
     let call = |id: u64| {
         let running = Arc::clone(running);
         thread::spawn(move || {
-            let taken = running.take(if id % 2 == 0 { Kind::Id } else { Kind::Timestamp }, 700);
+            let taken = running.take(if id.is_multiple_of(2) { Kind::Id } else { Kind::Timestamp }, 700);
             (id, running.edit(put(id)), taken)
         })
     };
@@ -101,13 +102,15 @@ fn call(running: &Arc<Running>, callers: u64) -> Vec<thread::JoinHandle<(u64, An
 }
 
 /// What all callers were told is true of the disk.
-fn check(disk: &Memory, running: &Running, told: &[(u64, Answer, Result<u64, AllocError>)]) {
+fn check(disk: &Memory, running: &Running, told: &[Told]) {
     let (regions, issued) = read(disk);
     for (id, answer, _) in told {
         let is_there = regions.contains(&RegionId(*id));
         match answer {
             Ok(outcome) => assert!(*outcome == EditOutcome::Stored && is_there, "{id} was acknowledged"),
-            Err(EditError::Stopped | EditError::QueueFull | EditError::NoSpace) => assert!(!is_there, "{id} was refused"),
+            Err(EditError::Stopped | EditError::QueueFull | EditError::NoSpace) => {
+                assert!(!is_there, "{id} was refused")
+            }
             Err(EditError::Unknown) => {}
             Err(error) => panic!("{error:?}"),
         }
@@ -165,7 +168,9 @@ fn no_poke_is_lost() {
         let running = Arc::new(run(&disk));
         let takers = (0..3).map(|number| {
             let running = Arc::clone(&running);
-            thread::spawn(move || (0..3).map(|_| running.take(Kind::Timestamp, 500 + number).unwrap()).collect::<Vec<_>>())
+            thread::spawn(move || {
+                (0..3).map(|_| running.take(Kind::Timestamp, 500 + number).unwrap()).collect::<Vec<_>>()
+            })
         });
         let mut taken = Vec::new();
         for (number, taker) in (0..).zip(takers.collect::<Vec<_>>()) {
