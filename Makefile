@@ -30,7 +30,7 @@ help:
 	@echo "make fuzz          mangled input until something breaks: make fuzz TARGET=replay FUZZ_SECONDS=60"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
-	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching'"
+	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
 	@echo "make ci            lint, test, test-foreign"

@@ -6,9 +6,25 @@ use crate::proto::pd;
 impl From<&pd::RegionMeta> for Region {
     fn from(meta: &pd::RegionMeta) -> Self {
         let epoch = Epoch { version: meta.epoch_version, conf_version: meta.epoch_conf_version };
-        let peers =
-            meta.peers.iter().map(|peer| Peer { store_id: StoreId(peer.store_id), peer_id: PeerId(peer.peer_id) });
-        Self::new(RegionId(meta.id), &meta.start_key, &meta.end_key, epoch, peers)
+        Self::new(RegionId(meta.id), &meta.start_key, &meta.end_key, epoch, meta.peers.iter().map(Peer::from))
+    }
+}
+
+impl From<&pd::RegionPeer> for Peer {
+    fn from(peer: &pd::RegionPeer) -> Self {
+        Self { store_id: StoreId(peer.store_id), peer_id: PeerId(peer.peer_id) }
+    }
+}
+
+/// Whether a message describes the region as it is: what comparing with [`Region::from`] the message tells, without
+/// building it.
+impl PartialEq<pd::RegionMeta> for Region {
+    fn eq(&self, meta: &pd::RegionMeta) -> bool {
+        self.id() == RegionId(meta.id)
+            && self.epoch() == Epoch { version: meta.epoch_version, conf_version: meta.epoch_conf_version }
+            && self.start_key() == meta.start_key
+            && self.end_key() == meta.end_key
+            && self.peers().eq(meta.peers.iter().map(Peer::from))
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! It hands out timestamps and ids, keeps the catalog of regions (key ranges and their replicas), answers which region holds
 //! a key, takes the heartbeats of stores and regions, and hints leader transfers. It speaks the gRPC service `pb.PD` of
-//! NoKV's PD-lite and works on the same workdir. This page is the project's architecture page; how to use the program is in
-//! `README.md`.
+//! NoKV's PD-lite and works on the same workdir; `pdlite.v1` offers the same for many regions at a time. A Rust program can
+//! talk to one ([`Client`], [`Router`]) or be one ([`Server`], [`Pd`]): [`guide`] shows how. This page is the project's
+//! architecture page; how to use the program is in `README.md`.
 //!
 //! # One picture
 //!
@@ -20,7 +21,8 @@
 //!                                                                               └ answer every caller
 //! ```
 //!
-//! Without a workdir there is no writer: a change is applied under the lock at once, and the allocators have no limit.
+//! Without a workdir there is no writer: a change is applied under the lock at once, and the allocators have no limit. A [`Pd`]
+//! enters the picture at `service`, on its caller's thread, which waits for the writer where a poll thread must not.
 //!
 //! # Invariants
 //!
@@ -34,7 +36,8 @@
 //!    and power loss.
 //! 4. Log order is apply order: one thread owns the files, and it applies before it answers.
 //! 5. A failed fsync, and any failed write but "no space", is final: the batch's outcome is unknown, everything else is
-//!    refused, and the process ends. No space, and no file descriptor, is undone and tried again when there is some.
+//!    refused, and the process ends; one that embeds the placement driver goes on, and every later call fails. No space, and
+//!    no file descriptor, is undone and tried again when there is some.
 //! 6. One process a workdir, one process a port.
 //! 7. No poll thread ever waits for a disk, a full queue or another call.
 //! 8. Nothing costs more than O(peers · log regions), but the first plan of a new pair of stores. An unchanged heartbeat
@@ -47,31 +50,42 @@
 //! | main | starts everything; then waits for a signal or the writer's fatal error | returns the exit code |
 //! | gRPC poll threads, one per two cores by default | run the handlers | [`server::Server::stop`] |
 //! | persistence ([`storage::writer`]), with a workdir only | batches, syncs, refills, rewrites | [`service::Pd::stop`], or a fatal error |
+//! | watch (`embed`), with a workdir only | waits for the writer's fatal error, and makes every later call fail with it | with the writer |
 //! | signals | turns SIGTERM and SIGINT into messages to main | with the process |
-//! | stop, while the process ends | stops the server, then the writer, while main counts the seconds | with its work, or the process |
+//! | stop, while a placement driver ends | stops the server, then the writer, while somebody counts the seconds | with its work, or the process |
+//! | client poll thread, one a client | takes in answers, sends the next batch of timestamps and wakes who waits | with the client's last handle |
+//! | timer of timestamps, one a client that asks for some | tells futures that their time is over | as above |
 //!
 //! # Locks
 //!
 //! | lock | guards | held by |
 //! |---|---|---|
-//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change; the writer for a slice of a batch |
+//! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change, or a slice of many; the writer for a slice of a batch |
 //! | `State::allocators` | both counters and the requests that wait for a refill | poll threads for one take; the writer for a refill |
+//! | [`client::tso`]'s state, then a batch's waiters | who waits for which timestamp | callers and the client's poll thread, for one step |
+//! | [`client::router`]'s lookups, then its cache | which keys are being looked up; the known regions | callers, for one look or change |
+//! | a client's id range | the ids that are left | callers, for one take |
 //!
-//! Neither lock is taken while the other is held, and neither is held across a system call.
+//! A PD's two locks are never held together, and no lock is held across a system call; a client's never across a call.
 //!
 //! # Modules, in reading order
 //!
 //! - [`core`]: pure state, without I/O, clock, lock or thread; time comes in as an argument
 //! - [`storage`]: the only code that touches the disk, but for reading the configuration file and, to name who holds a port,
 //!   `/proc`
-//! - [`service`]: the six calls, without a network
-//! - [`server`]: the only code, with the clients to come, that knows grpcio
+//! - [`service`]: the calls of both gRPC services, without a network
+//! - [`server`]: the only code beside `client` that knows grpcio
+//! - [`client`]: blocking calls, timestamps in batches, a router of keys
+//! - [`embed`]: puts a placement driver together inside a process and takes it down; the program does it here too
 //! - [`config`]: `raft_config.json` and its rules
 //! - [`cli`]: one file a sub-command
 //! - [`proto`]: the messages, generated from `proto/` by `build.rs`
 //!
-//! Who may use what: `main → cli → {config, server, service, storage, core}`, `server → {service, proto}`,
-//! `service → {storage, core, proto}`, `storage → core`. A test checks it.
+//! Who may use what: `main → cli → {client, embed, config, server, service, storage, core}`, `embed → {client, server, service,
+//! storage, core, proto}`, `server → {service, proto}`, `service → {storage, core, proto}`, `client → {core, proto}`,
+//! `storage → core`. A test checks it.
+//!
+//! The names at the crate's root are for programs that embed it; they come from `client`, `core`, `embed` and `service`.
 //!
 //! # Deliberately absent
 //!
@@ -85,9 +99,18 @@ pub mod client;
 pub mod config;
 mod convert;
 pub mod core;
+pub mod embed;
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 pub mod server;
 pub mod service;
 pub mod storage;
+
+pub use self::client::router::{Router, RouterStats};
+pub use self::client::{Client, ClientOptions, Durability, Error, Refusal, ServerLimits, Status, Store};
+pub use self::core::{Epoch, KeyRange, LeaderTransfer, Peer, PeerId, Region, RegionId, StoreId, StoreStats};
+pub use self::embed::{EmbedError, Pd, PdBuilder, Server, ServerBuilder};
+pub use self::service::{Clock, RequestLimits};
 
 /// The messages and methods of `proto/`, generated by `build.rs`.
 #[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]

@@ -92,6 +92,10 @@ fn broken_rules(source: &Source, for_tests: bool) -> Vec<String> {
     }
     rule(top == "client" && names("crate::core::cluster"), "names the catalog, but is a client");
     if top != "lib" {
+        // They would hide which layer is used.
+        let is_reexport =
+            |path: &&String| path.strip_prefix("crate::").is_some_and(|rest| rest.starts_with(char::is_uppercase));
+        rule(paths.iter().any(|path| is_reexport(&path)), "names a re-export of the crate's root");
         let (_, allowed) = MAY_USE.iter().find(|(module, _)| *module == top).unwrap_or_else(|| {
             panic!("{path}: {top} is a module that no rule knows");
         });
@@ -105,7 +109,7 @@ fn broken_rules(source: &Source, for_tests: bool) -> Vec<String> {
 #[test]
 fn every_file_keeps_the_rules() {
     let mut sources = Vec::new();
-    for dir in ["src", "tests", "bench"] {
+    for dir in ["src", "tests", "bench", "examples"] {
         read_dir(dir, &mut sources);
     }
     sources.push(read("build.rs"));
@@ -173,6 +177,7 @@ fn a_broken_rule_is_found() {
     breaks("src/storage/mod.rs", "use super::service::Pd;", "uses service");
     breaks("src/server/mod.rs", "use crate::cli::x;", "uses cli");
     breaks("src/client/mod.rs", "use crate::service::Pd;", "uses service");
+    breaks("src/server/mod.rs", "use crate::{Client, service::Pd};", "re-export");
     breaks("src/main.rs", "use pd_lite::storage::open;", "uses storage");
     keeps("src/main.rs", "use pd_lite::cli;");
     breaks("tests/x.rs", "fn f() { unsafe { g() } }", "is unsafe");

@@ -1,13 +1,17 @@
 //! The integration tests: a module a behaviour, all against the real program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod client;
 mod command_lines;
 mod config_manifest;
 mod conformance;
+mod ctl_online;
 mod ctl_workdir;
 mod defects;
 mod descriptors;
 mod disk_lengths;
+mod embed;
+mod examples;
 mod exclusion;
 mod herd;
 mod interrupted;
@@ -15,6 +19,7 @@ mod layers;
 mod limits;
 mod mangled;
 mod pd_process;
+mod pdlite;
 mod readme;
 mod restarts;
 mod support;

@@ -1,15 +1,19 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
-//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching` (default: all). Two
-//! things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
-//! interval instead of deciding the verdict. The exit status says only whether everything could be measured.
+//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `heartbeats`, `router`,
+//! `tso` (default: all). Two things that are compared run in turns, and a ratio carries the interval of its median, so that a
+//! busy machine widens the interval instead of deciding the verdict. The exit status says only whether everything could be
+//! measured.
 
 mod allocations;
 mod batching;
 mod cpu;
+mod heartbeats;
 mod memory;
+mod router;
 #[path = "../support/mod.rs"]
 mod support;
+mod tso;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -22,11 +26,14 @@ use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 4] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("allocations", allocations::measure),
     ("cpu", cpu::measure),
     ("memory", memory::measure),
     ("batching", batching::measure),
+    ("heartbeats", heartbeats::measure),
+    ("router", router::measure),
+    ("tso", tso::measure),
 ];
 
 /// Where and how large to measure.

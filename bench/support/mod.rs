@@ -11,6 +11,7 @@ pub mod over_grpc;
 pub mod process;
 pub mod regions;
 pub mod report;
+pub mod transports;
 
 /// Any failure of a bench: it ends the run. A slow result is no failure.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

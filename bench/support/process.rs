@@ -22,18 +22,23 @@ pub struct PdProcess {
 impl PdProcess {
     /// Starts a server that keeps everything in memory.
     pub fn in_memory() -> Result<Self> {
-        Self::start(&[])
+        Self::start("127.0.0.1:0", &[])
     }
 
     /// Starts a server on a workdir.
     pub fn durable(workdir: &Path) -> Result<Self> {
-        Self::start(&["--workdir".as_ref(), workdir.as_os_str()])
+        Self::durable_on("127.0.0.1:0", workdir)
     }
 
-    fn start(args: &[&OsStr]) -> Result<Self> {
+    /// Starts a server on a workdir, at an address.
+    pub fn durable_on(addr: &str, workdir: &Path) -> Result<Self> {
+        Self::start(addr, &["--workdir".as_ref(), workdir.as_os_str()])
+    }
+
+    fn start(addr: &str, args: &[&OsStr]) -> Result<Self> {
         let started = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pd-lite"))
-            .args(["pd", "--addr", "127.0.0.1:0", "--log-level", "error"])
+            .args(["pd", "--addr", addr, "--log-level", "error"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -60,13 +65,7 @@ impl PdProcess {
 
     /// CPU time of all its threads so far, in user and kernel mode.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may end between the listing and the reading; what it used since the last look is lost, which is
-            // nothing for the threads that serve.
-            sum += cpu_of_thread(&task?.path()).unwrap_or_default();
-        }
-        Ok(sum)
+        cpu_of_threads(&format!("/proc/{}/task", self.child.id()))
     }
 
     /// Resident memory in bytes.
@@ -98,6 +97,21 @@ impl Drop for PdProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// CPU time of all threads of this process so far.
+pub fn cpu_of_this_process() -> Result<Duration> {
+    cpu_of_threads("/proc/self/task")
+}
+
+fn cpu_of_threads(directory: &str) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(directory)? {
+        // A thread may end between the listing and the reading; what it used since the last look is lost, which is nothing
+        // for the threads that serve.
+        sum += cpu_of_thread(&task?.path()).unwrap_or_default();
+    }
+    Ok(sum)
 }
 
 /// CPU time of a thread, given its directory in `/proc`. Kernel: `schedstat` holds nanoseconds on the CPU first.

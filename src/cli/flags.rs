@@ -1,4 +1,4 @@
-//! Flags: one table a command, from which the command line is parsed and the help text is made.
+//! Flags and words: one table a command, from which the command line is parsed and the help text is made.
 //!
 //! The grammar is that of Go's flags, which users of the reference type: one or two dashes, a value behind `=` or in the next
 //! word whatever it looks like, and of a flag that is given twice the last one counts (or each one, for a list). Other than
@@ -14,15 +14,26 @@ use lexopt::Arg;
 
 use super::{Exit, Failure, Words, print, version_text};
 
-/// A command that takes flags and nothing else. `A` is what they are parsed into; its `Default` is a command line without
-/// flags.
+/// A command. `A` is what its flags and words are parsed into; its `Default` is an empty command line.
 pub struct Command<A: 'static> {
     /// What is typed: `pd-lite pd`.
     pub name: &'static str,
     /// Opens the help text; one or more whole lines.
     pub about: &'static str,
+    /// What stands beside the flags, in this order; all of it has to be given.
+    pub words: &'static [Word<A>],
     /// By subject, as the help text shows them.
     pub groups: &'static [Group<A>],
+}
+
+/// One word that belongs to no flag.
+pub struct Word<A> {
+    /// As the help text shows it: `KEY`.
+    pub name: &'static str,
+    /// Half a sentence.
+    pub help: &'static str,
+    /// Takes the word over. An error says what is expected instead.
+    pub set: fn(&mut A, Value<'_>) -> Result<(), String>,
 }
 
 /// Flags of one subject.
@@ -45,7 +56,7 @@ pub struct Flag<A> {
     pub set: fn(&mut A, Value<'_>) -> Result<(), String>,
 }
 
-/// The value of a flag as it was typed.
+/// A word, or the value of a flag, as it was typed.
 #[derive(Clone, Copy)]
 pub struct Value<'a>(&'a OsStr);
 
@@ -66,6 +77,12 @@ impl Value<'_> {
     /// What is expected.
     pub fn text(&self) -> Result<String, String> {
         self.0.to_str().map(str::to_owned).ok_or_else(|| "UTF-8 text".to_owned())
+    }
+
+    /// Whatever was typed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// A file's name, whatever its bytes are; blanks around it go away.
@@ -121,13 +138,14 @@ impl<A: Default> Command<A> {
     ///
     /// # Errors
     ///
-    /// Exit code 2: an unknown flag, a value that is missing, not wanted or not understood, or a word that belongs to no flag.
+    /// Exit code 2: an unknown flag, a value that is missing, not wanted or not understood, a word that is missing or too many.
     pub fn parse(&self, words: Words) -> Result<Parsed<A>, Failure> {
         self.parse_words(words).map_err(|message| Failure::new(Exit::Usage, message))
     }
 
     fn parse_words(&self, words: Words) -> Result<Parsed<A>, String> {
         let mut args = A::default();
+        let mut words_left = self.words.iter();
         let mut parser = lexopt::Parser::from_args(words);
         parser.set_short_equals(false);
         while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -135,7 +153,12 @@ impl<A: Default> Command<A> {
                 Arg::Long(name) => (name.to_owned(), None),
                 // lexopt takes `-addr=x` for a bundle of one-letter flags; its rest belongs to the name here.
                 Arg::Short(first) => split_one_dash(first, parser.optional_value().unwrap_or_default()),
-                Arg::Value(word) => return Err(format!("unexpected word {word:?}{}", self.see_help())),
+                Arg::Value(value) => {
+                    let word = words_left.next();
+                    let word = word.ok_or_else(|| format!("unexpected word {value:?}{}", self.see_help()))?;
+                    set(word.set, &mut args, &value, word.name)?;
+                    continue;
+                }
             };
             let attached = attached.or_else(|| parser.optional_value());
             let flag = self.flags().find(|flag| flag.name == name);
@@ -158,10 +181,12 @@ impl<A: Default> Command<A> {
                 None if flag.value.is_empty() => OsString::new(),
                 None => parser.value().map_err(|_| format!("--{name} needs a value: {}", flag.value))?,
             };
-            (flag.set)(&mut args, Value(&value))
-                .map_err(|expected| format!("invalid value {value:?} for --{name}: expected {expected}"))?;
+            set(flag.set, &mut args, &value, &typed(flag.name))?;
         }
-        Ok(Parsed::Run(args))
+        match words_left.next() {
+            Some(word) => Err(format!("{} is missing{}", word.name, self.see_help())),
+            None => Ok(Parsed::Run(args)),
+        }
     }
 
     /// What `words` are parsed into; an error is the line, or the text that they ask for.
@@ -185,11 +210,17 @@ impl<A: Default> Command<A> {
     #[must_use]
     pub fn help(&self) -> String {
         const HELP: [(&str, &str); 2] = [("--help", "print this text"), ("--version", "print the version")];
-        let dashes = |name: &str| if name.len() == 1 { "-" } else { "--" };
-        let typed = |flag: &Flag<A>| format!("{}{} {}", dashes(flag.name), flag.name, flag.value).trim_end().to_owned();
+        let typed = |flag: &Flag<A>| format!("{} {}", typed(flag.name), flag.value).trim_end().to_owned();
         let width = self.flags().map(|flag| typed(flag).len()).chain([HELP[1].0.len()]).max().unwrap_or_default();
         let defaults = A::default();
-        let mut text = format!("{}\n\nUsage: {} [flags]\n", self.about, self.name);
+        let words: String = self.words.iter().map(|word| format!(" {}", word.name)).collect();
+        let mut text = format!("{}\n\nUsage: {}{words} [flags]\n", self.about, self.name);
+        if !self.words.is_empty() {
+            text.push_str("\nWords:\n");
+        }
+        for word in self.words {
+            writeln!(text, "  {:width$}  {}", word.name, word.help).expect(STRING);
+        }
         for group in self.groups {
             write!(text, "\n{}:\n", group.title).expect(STRING);
             for flag in group.flags {
@@ -207,6 +238,20 @@ impl<A: Default> Command<A> {
 }
 
 const STRING: &str = "a String takes everything";
+
+fn set<A>(
+    set: fn(&mut A, Value<'_>) -> Result<(), String>,
+    args: &mut A,
+    value: &OsStr,
+    name: &str,
+) -> Result<(), String> {
+    set(args, Value(value)).map_err(|expected| format!("invalid value {value:?} for {name}: expected {expected}"))
+}
+
+/// A flag's name with its dashes, as the help text shows it.
+fn typed(name: &str) -> String {
+    format!("{}{name}", if name.len() == 1 { "-" } else { "--" })
+}
 
 /// `a` and `ddr=x` as the flag `addr` and its value `x`.
 fn split_one_dash(first: char, rest: OsString) -> (String, Option<OsString>) {
@@ -230,9 +275,21 @@ mod tests {
         quiet: bool,
     }
 
+    const QUIET: Flag<Args> = Flag {
+        name: "quiet",
+        value: "",
+        help: "say nothing",
+        default: |_| String::new(),
+        set: |args, _| {
+            args.quiet = true;
+            Ok(())
+        },
+    };
+
     const COMMAND: Command<Args> = Command {
         name: "x y",
         about: "About.",
+        words: &[],
         groups: &[
             Group {
                 title: "First",
@@ -263,16 +320,7 @@ mod tests {
                         default: |_| String::new(),
                         set: |args, value| value.text().map(|text| args.list.push(text)),
                     },
-                    Flag {
-                        name: "quiet",
-                        value: "",
-                        help: "say nothing",
-                        default: |_| String::new(),
-                        set: |args, _| {
-                            args.quiet = true;
-                            Ok(())
-                        },
-                    },
+                    QUIET,
                 ],
             },
         ],
@@ -356,6 +404,57 @@ mod tests {
         assert_eq!(line, r#"error: invalid value "\xFF" for --name: expected UTF-8 text"#);
         let words = vec![OsStr::from_bytes(b"-n\xff=1").to_owned()];
         assert_eq!(COMMAND.parse(words).unwrap_err().line(), "error: unknown flag --n\u{fffd} (see x y --help)");
+    }
+
+    const WITH_WORDS: Command<Args> = Command {
+        name: "x z",
+        about: "About.",
+        words: &[
+            Word { name: "NAME", help: "its name", set: |args, value| value.text().map(|text| args.name = text) },
+            Word {
+                name: "COUNT",
+                help: "how many",
+                set: |args, value| value.number(1..=9).map(|count| args.count = count),
+            },
+        ],
+        groups: &[Group { title: "First", flags: &[QUIET] }],
+    };
+
+    #[test]
+    fn words_stand_in_front_of_the_flags_or_behind_or_between() {
+        let expected = Args { name: "a".into(), count: 7, list: vec![], quiet: true };
+        for words in [["a", "7", "--quiet"], ["--quiet", "a", "7"], ["a", "--quiet", "7"]] {
+            assert_eq!(WITH_WORDS.given(&words).as_ref(), Ok(&expected));
+        }
+        assert_eq!(WITH_WORDS.given(&["--", "--quiet", "7"]).unwrap().name, "--quiet");
+        assert_eq!(WITH_WORDS.given(&["-", "7"]).unwrap().name, "-");
+        assert_eq!(WITH_WORDS.given(&["", "7"]).unwrap().name, "");
+    }
+
+    #[test]
+    fn a_word_that_is_missing_wrong_or_too_many_is_named() {
+        for (words, line) in [
+            (&[][..], "error: NAME is missing (see x z --help)"),
+            (&["a"], "error: COUNT is missing (see x z --help)"),
+            (&["a", "--quiet"], "error: COUNT is missing (see x z --help)"),
+            (&["a", "x"], r#"error: invalid value "x" for COUNT: expected a decimal number from 1 to 9"#),
+            (&["a", "7", "b"], r#"error: unexpected word "b" (see x z --help)"#),
+        ] {
+            assert_eq!(WITH_WORDS.given(words).unwrap_err(), line, "{words:?}");
+        }
+        let help = "\
+About.
+
+Usage: x z NAME COUNT [flags]
+
+Words:
+  NAME       its name
+  COUNT      how many
+
+First:
+  --quiet    say nothing
+";
+        assert!(WITH_WORDS.given(&["--help"]).unwrap_err().starts_with(help));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::fmt;
 use std::io::{self, Write};
 
 use self::menu::{Entry, Menu, Misuse};
+use crate::client;
 use crate::storage::StorageError;
 
 /// What a limit on the peers of a region may be at most, and what a region that is logged by hand may have.
@@ -37,6 +38,8 @@ pub enum Exit {
     Damaged,
     /// 5: the disk failed.
     Disk,
+    /// 6: no PD answered in time.
+    NoAnswer,
 }
 
 impl Exit {
@@ -50,6 +53,7 @@ impl Exit {
             Self::InUse => 3,
             Self::Damaged => 4,
             Self::Disk => 5,
+            Self::NoAnswer => 6,
         }
     }
 }
@@ -96,6 +100,26 @@ impl From<StorageError> for Failure {
     }
 }
 
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let exit = match &error {
+            client::Error::Invalid(_) => Exit::Usage,
+            client::Error::Unreachable { .. } | client::Error::TimedOut { .. } | client::Error::Lost { .. } => {
+                Exit::NoAnswer
+            }
+            client::Error::Refused { .. }
+            | client::Error::Unsupported { .. }
+            | client::Error::Malformed { .. }
+            | client::Error::NotSent { .. }
+            | client::Error::QueueFull { .. }
+            | client::Error::TimestampWentBack { .. }
+            | client::Error::Closed
+            | client::Error::Failed { .. } => Exit::Runtime,
+        };
+        Self::new(exit, error)
+    }
+}
+
 const COMMANDS: Menu = Menu {
     name: "pd-lite",
     about: "A lightweight placement driver: timestamps, ids, region routing and leader hints.",
@@ -108,7 +132,7 @@ const COMMANDS: Menu = Menu {
         },
         Entry {
             name: "ctl",
-            about: "check, print or repair a workdir that no server has open",
+            about: "look at a running placement driver, and at workdirs",
             run: |words| ctl::COMMANDS.run(words),
         },
     ],

@@ -7,17 +7,20 @@ use super::Error;
 /// How a client connects, waits and batches. Start from [`ClientOptions::new`] and change what has to differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// `HOST:PORT` each, one at least. The first that can be connected to is used until its connection breaks, then the
-    /// next one; all have to lead to one PD, for only a PD's own counters never go back.
+    /// `HOST:PORT` each, one at least. The first that can be connected to is used until it cannot be connected to any more, or
+    /// a call times out; then the next one. All have to lead to one PD, for only a PD's own counters never go back.
+    ///
+    /// A host whose name nobody knows is asked for again after a second, and then at intervals that grow to two minutes.
     pub addrs: Vec<String>,
     /// How long a call may take, retries and connecting included (2 s).
     pub timeout: Duration,
-    /// How long one address gets to connect (1 s).
+    /// How long one address gets to connect (1 s; gRPC gives it 100 ms at least).
     pub connect_timeout: Duration,
     /// Whether `http_proxy` and its like in the environment count (no).
     pub use_http_proxy: bool,
-    /// Longest message that is sent, in bytes (65,536, the default of a server's `--max-request-bytes`). Batches are split
-    /// to stay below; where the server tells a lower limit, that counts.
+    /// Longest message that is sent, in bytes (65,536, the default of a server's `--max-request-bytes`). Lists are split so
+    /// that no message is longer; where the server tells a lower limit, that counts. What does not fit alone is
+    /// [`Error::Invalid`].
     pub request_bytes_max: usize,
     /// Timestamp calls that may be under way at once (1). What is asked for meanwhile goes into the next one.
     pub tso_calls_max: usize,

@@ -97,6 +97,11 @@ impl Cluster {
         self.keys.at_or_before(key).filter(|region| region.range().contains(key))
     }
 
+    /// Regions by ascending key: the one that holds `key`, if there is one, and all behind it.
+    pub fn regions_at(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Region>> {
+        self.region_by_key(key).into_iter().chain(self.keys.above(key))
+    }
+
     /// Regions with an id of at least `from`, by ascending id.
     pub fn regions_from(&self, from: RegionId) -> impl Iterator<Item = &Arc<Region>> {
         self.regions.range(from..).map(|(_, region)| region)
@@ -108,15 +113,9 @@ impl Cluster {
     ///
     /// [`Refusal`], checked in this order: stale against the same id, overlap with another id.
     pub fn judge(&self, region: &Region) -> Result<Verdict, Refusal> {
-        let current = self.regions.get(&region.id());
-        if let Some(current) = current {
-            if region.epoch() < current.epoch() {
-                let (current, incoming) = (current.epoch(), region.epoch());
-                return Err(Refusal::Stale { region: region.id(), current, incoming });
-            }
-            if **current == *region {
-                return Ok(Verdict::Unchanged);
-            }
+        let current = self.replaced_by(region.id(), region.epoch())?;
+        if current.is_some_and(|current| **current == *region) {
+            return Ok(Verdict::Unchanged);
         }
         if current.is_none_or(|current| current.range() != region.range())
             && let Some(with) = self.overlapping(region)
@@ -124,6 +123,19 @@ impl Cluster {
             return Err(Refusal::Overlap(Overlap { region: region.id(), with: with.id() }));
         }
         Ok(Verdict::Changed)
+    }
+
+    /// The region that one of this id and epoch would replace, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Stale`].
+    pub fn replaced_by(&self, id: RegionId, incoming: Epoch) -> Result<Option<&Arc<Region>>, Refusal> {
+        let region = self.regions.get(&id);
+        match region.map(|region| region.epoch()) {
+            Some(current) if incoming < current => Err(Refusal::Stale { region: id, current, incoming }),
+            _ => Ok(region),
+        }
     }
 
     /// A region of another id that shares keys with `region`. Regions don't overlap, so the nearest to the left and the
@@ -181,14 +193,20 @@ impl Cluster {
         self.edits.contains_key(&id)
     }
 
-    /// Replaces the numbers of a store and plans for it. `now` is the time since the process started.
+    /// Replaces the numbers of a store and plans for it. `now` is by whatever clock the stores are dated.
     pub fn store_heartbeat(&mut self, store: StoreId, stats: StoreStats, now: Duration) -> Option<LeaderTransfer> {
         self.scheduler.heartbeat(store, stats, now, &self.regions)
     }
 
-    /// Every store heard, by ascending id: its last numbers and when they came.
-    pub fn stores(&self) -> impl Iterator<Item = (StoreId, StoreStats, Duration)> {
-        self.scheduler.stores()
+    /// Stores heard with an id of at least `from`, by ascending id: the last numbers of each and when they came.
+    pub fn stores_from(&self, from: StoreId) -> impl Iterator<Item = (StoreId, StoreStats, Duration)> {
+        self.scheduler.stores_from(from)
+    }
+
+    /// How many stores have been heard.
+    #[must_use]
+    pub fn stores_len(&self) -> usize {
+        self.scheduler.stores_len()
     }
 
     /// Asserts every invariant of this file.

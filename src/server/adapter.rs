@@ -1,4 +1,4 @@
-//! The one adapter between grpcio and the service: every method is registered by [`Adapter::add`].
+//! The one adapter between grpcio and the service: every method is registered by [`Adapter::add`], or [`Adapter::add_stream`].
 //!
 //! It runs on grpcio's poll threads and never waits. The future that sends an answer is always driven by `ctx.spawn`:
 //! dropping it early can cancel the call. A panic of a call is INTERNAL for that call and poisons the [`Pd`]; without that
@@ -8,11 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use grpcio::{Method, Service, ServiceBuilder, UnarySink, UnarySinkResult};
 
 use super::calls::{Call, Calls};
 use super::status::status;
-use crate::proto::pd_methods as methods;
+use super::stream;
+use crate::proto::{pd_methods, pdlite, pdlite_methods};
 use crate::service::{Answer, Error, Pd, Reply};
 
 /// Registers methods that all work on one placement driver.
@@ -22,16 +24,36 @@ pub(super) struct Adapter {
     builder: ServiceBuilder,
 }
 
-/// The service `pb.PD`.
-pub(super) fn service(pd: &Arc<Pd>, calls: &Arc<Calls>) -> Service {
+/// The methods of `pb.PD` and `pdlite.v1.PdLite`.
+pub(super) fn service(pd: &Arc<Pd>, calls: &Arc<Calls>, request_bytes_max: usize) -> Service {
+    let request_bytes_max = u64::try_from(request_bytes_max).unwrap_or(u64::MAX);
     Adapter::new(pd, calls)
-        .add(&methods::STORE_HEARTBEAT, Pd::store_heartbeat)
-        .add(&methods::REGION_HEARTBEAT, Pd::region_heartbeat)
-        .add(&methods::REMOVE_REGION, Pd::remove_region)
-        .add(&methods::GET_REGION_BY_KEY, Pd::get_region_by_key)
-        .add(&methods::ALLOC_ID, Pd::alloc_id)
-        .add(&methods::TSO, Pd::tso)
+        .add(&pd_methods::STORE_HEARTBEAT, Pd::store_heartbeat)
+        .add(&pd_methods::REGION_HEARTBEAT, Pd::region_heartbeat)
+        .add(&pd_methods::REMOVE_REGION, Pd::remove_region)
+        .add(&pd_methods::GET_REGION_BY_KEY, Pd::get_region_by_key)
+        .add(&pd_methods::ALLOC_ID, Pd::alloc_id)
+        .add(&pd_methods::TSO, Pd::tso)
+        .add(&pdlite_methods::REGION_HEARTBEATS, Pd::region_heartbeats)
+        .add(&pdlite_methods::GET_REGIONS_BY_KEYS, Pd::get_regions_by_keys)
+        .add(&pdlite_methods::SCAN_REGIONS, Pd::scan_regions)
+        .add(&pdlite_methods::GET_STORES, Pd::get_stores)
+        .add(&pdlite_methods::GET_STATUS, move |pd: &Pd, request| get_status(pd, request, request_bytes_max))
+        .add_stream(&pdlite_methods::TSO, Pd::tso)
         .build()
+}
+
+/// The placement driver's status with the one limit that is the server's.
+fn get_status(
+    pd: &Pd,
+    request: &pdlite::GetStatusRequest,
+    request_bytes_max: u64,
+) -> Answer<pdlite::GetStatusResponse> {
+    let mut answer = pd.get_status(request)?;
+    if let Reply::Now(status) = &mut answer {
+        status.limits.mut_or_insert_default().request_bytes = request_bytes_max;
+    }
+    Ok(answer)
 }
 
 impl Adapter {
@@ -51,18 +73,13 @@ impl Adapter {
         let (pd, calls) = (Arc::clone(&self.pd), Arc::clone(&self.calls));
         self.builder = self.builder.add_unary_handler(method, move |ctx, request, sink| {
             let call = calls.begin();
-            let answer = if calls.are_refused() {
-                Err(Error::Stopped)
-            } else {
-                catch_unwind(AssertUnwindSafe(|| handle(&pd, &request))).unwrap_or_else(|_| panicked(&pd))
-            };
-            match answer {
+            match begin(&pd, &calls, || handle(&pd, &request)) {
                 Ok(Reply::Now(reply)) => ctx.spawn(finish(call, send(sink, Ok(reply)))),
                 Err(error) => ctx.spawn(finish(call, send(sink, Err(error)))),
                 Ok(Reply::Later(reply)) => {
                     let pd = Arc::clone(&pd);
                     ctx.spawn(async move {
-                        let result = AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|_| panicked(&pd));
+                        let result = end(&pd, reply).await;
                         finish(call, send(sink, result)).await;
                     });
                 }
@@ -71,9 +88,39 @@ impl Adapter {
         self
     }
 
+    /// Registers a method whose stream brings one request after the other.
+    pub(super) fn add_stream<Q, A>(
+        mut self,
+        method: &Method<Q, A>,
+        handle: impl Fn(&Pd, &Q) -> Answer<A> + Clone + Send + 'static,
+    ) -> Self
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+    {
+        let (pd, calls) = (Arc::clone(&self.pd), Arc::clone(&self.calls));
+        self.builder = self.builder.add_duplex_streaming_handler(method, move |ctx, requests, sink| {
+            ctx.spawn(stream::serve(Arc::clone(&pd), Arc::clone(&calls), handle.clone(), requests, sink));
+        });
+        self
+    }
+
     pub(super) fn build(self) -> Service {
         self.builder.build()
     }
+}
+
+/// Begins a call that is under way, unless calls are refused.
+pub(super) fn begin<A>(pd: &Pd, calls: &Calls, handle: impl FnOnce() -> Answer<A>) -> Answer<A> {
+    if calls.are_refused() {
+        return Err(Error::Stopped);
+    }
+    catch_unwind(AssertUnwindSafe(handle)).unwrap_or_else(|_| panicked(pd))
+}
+
+/// Waits for the answer to a call that could not have it at once.
+pub(super) async fn end<A>(pd: &Pd, reply: BoxFuture<'static, Result<A, Error>>) -> Result<A, Error> {
+    AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|_| panicked(pd))
 }
 
 fn panicked<T>(pd: &Pd) -> Result<T, Error> {

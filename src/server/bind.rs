@@ -11,7 +11,8 @@ use super::{addr, holder};
 /// etcd listens on it too, and it is our default.
 const ETCD_PORT: u16 = 2379;
 
-/// Why the address cannot be served. `Display` is one line: what, where, why, what next.
+/// Why the address cannot be served. `Display` is one line: what, where, why, what next. Its alternate form (`{:#}`) names no
+/// flag of the command line, for a program that embeds the server.
 #[derive(Debug)]
 pub enum BindError {
     /// The address is malformed or cannot be resolved.
@@ -63,8 +64,9 @@ fn explain(addr: &str, endpoint: SocketAddr, source: io::Error) -> BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (the_addr, an_addr) = if f.alternate() { ("the address", "address") } else { ("--addr", "--addr") };
         match self {
-            Self::Address { addr, reason } => write!(f, "pd listen on {addr}: {reason}; give --addr as HOST:PORT"),
+            Self::Address { addr, reason } => write!(f, "pd listen on {addr}: {reason}; give {the_addr} as HOST:PORT"),
             Self::InUse { addr, holder } => {
                 write!(f, "pd listen on {addr}: address already in use")?;
                 holder.iter().try_for_each(|holder| write!(f, " by {holder}"))?;
@@ -72,15 +74,17 @@ impl fmt::Display for BindError {
                 if may_be_etcd && addr.ends_with(&format!(":{ETCD_PORT}")) {
                     f.write_str(" (etcd? it has the same default port)")?;
                 }
-                f.write_str("; stop that process or choose another --addr")
+                write!(f, "; stop that process or choose another {an_addr}")
             }
             Self::Refused { addr, source } => {
-                let next = match source.kind() {
-                    ErrorKind::AddrNotAvailable => "choose an --addr of this machine",
-                    ErrorKind::PermissionDenied => "ports below 1024 may need root; choose another --addr",
-                    _ => "choose another --addr",
-                };
-                write!(f, "pd listen on {addr}: {source}; {next}")
+                write!(f, "pd listen on {addr}: {source}; ")?;
+                match source.kind() {
+                    ErrorKind::AddrNotAvailable => write!(f, "choose an {an_addr} of this machine"),
+                    ErrorKind::PermissionDenied => {
+                        write!(f, "ports below 1024 may need root; choose another {an_addr}")
+                    }
+                    _ => write!(f, "choose another {an_addr}"),
+                }
             }
         }
     }

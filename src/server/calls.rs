@@ -3,19 +3,38 @@
 //! Order: the stopper registers itself before it looks at the count, and a call lowers the count before it looks for a
 //! stopper, each with a fence in between, so one of the two always sees the other.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-/// The calls under way.
-#[derive(Default)]
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
+
+/// The calls under way. A stream is one only while it has a request to answer.
 pub(super) struct Calls {
     under_way: AtomicUsize,
     /// Set when the server stops.
     stopper: OnceLock<Thread>,
+    /// Dropped when the server stops, which ends `stopping`.
+    serving: Mutex<Option<oneshot::Sender<()>>>,
+    stopping: Shared<oneshot::Receiver<()>>,
 }
 
-/// One call, from its handler's start until its status has been sent.
+impl Default for Calls {
+    fn default() -> Self {
+        let (serving, stopping) = oneshot::channel();
+        Self {
+            under_way: AtomicUsize::new(0),
+            stopper: OnceLock::new(),
+            serving: Mutex::new(Some(serving)),
+            stopping: stopping.shared(),
+        }
+    }
+}
+
+/// One call, from its handler's start until its status, or a stream's answer, has been sent.
 pub(super) struct Call(Arc<Calls>);
 
 impl Calls {
@@ -28,6 +47,12 @@ impl Calls {
     pub(super) fn refuse(&self) {
         let _ = self.stopper.set(thread::current());
         fence(Ordering::SeqCst);
+        drop(self.serving.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Ends when calls are refused.
+    pub(super) fn refused(&self) -> impl Future + Unpin + Send + use<> {
+        self.stopping.clone()
     }
 
     pub(super) fn are_refused(&self) -> bool {

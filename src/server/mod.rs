@@ -11,6 +11,7 @@ mod holder;
 mod settings;
 mod status;
 mod stop;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -62,7 +63,7 @@ impl Server {
     pub fn bind(options: &ServerOptions, pd: Arc<Pd>) -> Result<Self, BindError> {
         grpcio::redirect_log();
         let calls = Arc::new(Calls::default());
-        let service = adapter::service(&pd, &calls);
+        let service = adapter::service(&pd, &calls, options.request_bytes_max);
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 

@@ -39,7 +39,8 @@ pub(super) fn stop(mut grpc: grpcio::Server, calls: &Arc<Calls>, grace: Duration
     }
     if !is_down {
         // A call that its placement driver never answers holds its connection, and gRPC aborts the process when a server
-        // is destroyed before its last connection. So this one is never destroyed: the process is about to end.
+        // is destroyed before its last connection. So this one is never destroyed: the process is about to end, or, where it was
+        // embedded, keeps what it holds.
         std::mem::forget(grpc);
     }
     ended

@@ -1,5 +1,7 @@
 //! Calls that are held open or panic: a stop with calls under way, and a placement driver that breaks.
 
+mod streams;
+
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -12,7 +14,7 @@ use super::adapter::Adapter;
 use super::calls::Calls;
 use super::{BindError, Server, ServerOptions};
 use crate::core::{Allocators, Cluster, Limits};
-use crate::proto::{pd as pb, pd_methods as methods};
+use crate::proto::{pd as pb, pd_methods as methods, pdlite_methods};
 use crate::service::{Answer, Error, Pd, Reply, RequestLimits};
 use crate::storage::State;
 
@@ -31,10 +33,14 @@ fn options() -> ServerOptions {
     ServerOptions { addr: "127.0.0.1:0".into(), threads: 1, ..ServerOptions::default() }
 }
 
-/// A server whose Tso is `tso`; its other calls are the real ones.
+/// A server whose Tso is `tso`, as a call and as a stream; AllocID is the real one.
 fn serve(tso: impl Fn(&Pd, &pb::TsoRequest) -> Answer<pb::TsoResponse> + Clone + Send + 'static) -> Server {
     let calls = Arc::new(Calls::default());
-    let service = Adapter::new(&pd(), &calls).add(&methods::ALLOC_ID, Pd::alloc_id).add(&methods::TSO, tso).build();
+    let service = Adapter::new(&pd(), &calls)
+        .add(&methods::ALLOC_ID, Pd::alloc_id)
+        .add(&methods::TSO, tso.clone())
+        .add_stream(&pdlite_methods::TSO, tso)
+        .build();
     let mut server = Server::bind_at("127.0.0.1:0".parse().unwrap(), &options(), service, calls).unwrap();
     server.start();
     server

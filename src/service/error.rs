@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::key_text;
-use crate::core::{AllocError, Cluster, Epoch, Kind, Overlap, Refusal, Region, RegionId};
+use crate::core::{AllocError, Cluster, Epoch, KeyRange, Kind, Overlap, Refusal, RegionId};
 
 /// Why a call fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,15 @@ pub enum Error {
     EmptyRange {
         region: RegionId,
         range: String,
+    },
+    /// No key can be in the range that was asked for.
+    EmptyScan {
+        range: String,
+    },
+    /// In one call.
+    TooManyRegions {
+        regions: usize,
+        max: usize,
     },
     CountTooLarge {
         count: u64,
@@ -82,6 +91,8 @@ impl Error {
             | Self::KeyTooLong { .. }
             | Self::TooManyPeers { .. }
             | Self::EmptyRange { .. }
+            | Self::EmptyScan { .. }
+            | Self::TooManyRegions { .. }
             | Self::CountTooLarge { .. }
             | Self::Stale { .. }
             | Self::Overlap { .. }
@@ -89,13 +100,13 @@ impl Error {
         }
     }
 
-    /// The catalog's refusal of `region`.
-    pub(super) fn refused(refusal: Refusal, region: &Region, cluster: &Cluster) -> Self {
+    /// The catalog's refusal of a region with this range.
+    pub(super) fn refused(refusal: Refusal, range: KeyRange<'_>, cluster: &Cluster) -> Self {
         match refusal {
             Refusal::Stale { region, current, incoming } => Self::Stale { region, current, incoming },
-            Refusal::Overlap(Overlap { with, .. }) => Self::Overlap {
-                region: region.id(),
-                range: key_text::range(region.range()),
+            Refusal::Overlap(Overlap { region, with }) => Self::Overlap {
+                region,
+                range: key_text::range(range),
                 with,
                 with_range: cluster.region(with).map(|with| key_text::range(with.range())),
             },
@@ -127,6 +138,10 @@ impl fmt::Display for Error {
             }
             Self::EmptyRange { region, range } => {
                 write!(f, "region {region} {range}: the start key is not below the end key")
+            }
+            Self::EmptyScan { range } => write!(f, "a scan of {range}: the start key is not below the end key"),
+            Self::TooManyRegions { regions, max } => {
+                write!(f, "{regions} regions in one call, the limit is {max}; split them")
             }
             Self::CountTooLarge { count, max } => {
                 write!(f, "a count of {count} is above the limit of {max} (--max-count)")

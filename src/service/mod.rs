@@ -1,22 +1,28 @@
-//! The six calls: request, validate, log, apply, reply. No gRPC types.
+//! The calls of `pb.PD` and `pdlite.v1`: request, validate, log, apply, reply. No gRPC types.
 //!
 //! A call never waits. It ends with its answer ([`Reply::Now`]) or, when the writer has to make something durable first,
 //! with a future that gives the answer ([`Reply::Later`]). A refused call changes nothing.
 //!
-//! Locks: the cluster's or the allocators', one at a time, for about a microsecond and never across a wait.
+//! Locks: the cluster's or the allocators', one at a time and never across a wait; for about a microsecond, or, by a call
+//! about many regions, for at most a hundred or so of them.
 //!
 //! A placement driver serves until it is stopped or one of its calls panics, and never serves again after that.
 
 mod allocation;
+mod answer;
+mod clock;
+mod code;
 mod error;
 mod key_text;
+mod region_batch;
 mod region_change;
 mod request;
+mod routing;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Instant;
 
 use futures::future::BoxFuture;
 
@@ -24,8 +30,14 @@ use crate::core::{Cluster, Kind, LeaderTransfer, StoreId, StoreStats};
 use crate::proto::pd as pb;
 use crate::storage::{State, StorageError, writer::Writer};
 
+pub use clock::Clock;
+pub use code::Code;
 pub use error::{Border, Error};
 pub use request::RequestLimits;
+
+/// Regions (or stores) looked at in one hold of the cluster's lock. A scan looks at all of its answer's in one, so that they
+/// belong together.
+const HOLD_REGIONS_MAX: usize = 128;
 
 /// What a call ends with.
 pub type Answer<T> = Result<Reply<T>, Error>;
@@ -42,8 +54,7 @@ pub struct Pd {
     state: Arc<State>,
     limits: RequestLimits,
     backing: Backing,
-    /// Store heartbeats are dated by the time since then.
-    born: Instant,
+    clock: Arc<dyn Clock>,
     ended: OnceLock<End>,
 }
 
@@ -73,7 +84,13 @@ impl Pd {
     }
 
     fn new(state: Arc<State>, limits: RequestLimits, backing: Backing) -> Self {
-        Self { state, limits, backing, born: Instant::now(), ended: OnceLock::new() }
+        Self { state, limits, backing, clock: Arc::new(clock::MachineClock::new()), ended: OnceLock::new() }
+    }
+
+    /// The same placement driver by another clock than the machine's; before its first call.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Gives a durable placement driver its writer, once, before it serves.
@@ -123,7 +140,7 @@ impl Pd {
             capacity: request.capacity,
             available: request.available,
         };
-        let now = self.born.elapsed();
+        let now = self.clock.now();
         let hint = self.cluster()?.store_heartbeat(StoreId(request.store_id), stats, now);
         let operations = hint.iter().map(operation).collect();
         Ok(Reply::Now(pb::StoreHeartbeatResponse { accepted: true, operations, ..Default::default() }))
@@ -136,11 +153,7 @@ impl Pd {
     /// What the region's validation, the catalog's rules or the writer meet.
     pub fn region_heartbeat(&self, request: &pb::RegionHeartbeatRequest) -> Answer<pb::RegionHeartbeatResponse> {
         self.check_serving()?;
-        let region = self.limits.check_region(request)?;
-        match self.writer()? {
-            None => self.put_in_memory(region),
-            Some(writer) => self.put_on_disk(writer, region),
-        }
+        self.put(request.region.as_ref().ok_or(Error::RegionAbsent)?)
     }
 
     /// Forgets a region with its epoch. An unknown one is no error.
@@ -166,11 +179,7 @@ impl Pd {
         self.check_serving()?;
         // Taken out of the lock: the copy into the message can wait, other calls cannot.
         let found = self.cluster()?.region_by_key(&request.key).cloned();
-        Ok(Reply::Now(pb::GetRegionByKeyResponse {
-            not_found: found.is_none(),
-            region: found.map(|region| pb::RegionMeta::from(&*region)).into(),
-            ..Default::default()
-        }))
+        Ok(Reply::Now(routing::answer(found)))
     }
 
     /// Gives out ids. A count of 0 is taken as 1.

@@ -1,4 +1,4 @@
-//! RegionHeartbeat and RemoveRegion: in memory at once under the lock; on disk through the writer, but for what needs no
+//! RegionHeartbeat and RemoveRegion, and what each region of RegionHeartbeats goes through: in memory at once under the lock; on disk through the writer, but for what needs no
 //! record.
 //!
 //! The fast path of a durable placement driver answers on the caller's thread, and only when no edit of the region is on
@@ -10,53 +10,93 @@ use std::sync::Arc;
 use futures::channel::oneshot;
 
 use super::{Answer, Error, Pd, Reply};
-use crate::core::{Refusal, Region, RegionId, Verdict};
+use crate::core::{Cluster, Epoch, KeyRange, Region, RegionId, Verdict};
 use crate::proto::pd as pb;
 use crate::storage::writer::Writer;
-use crate::storage::{Edit, EditError, EditOutcome};
+use crate::storage::{Edit, EditError, EditOutcome, State};
+
+/// What a look at the catalog made of a reported region.
+pub(super) enum Look<'a> {
+    /// It is in the catalog.
+    Accepted,
+    /// The writer has to judge it; `begin_edit` was called.
+    ForWriter(&'a Writer),
+}
+
+/// A reported region that the writer judges.
+pub(super) struct Queued {
+    state: Arc<State>,
+    region: Arc<Region>,
+    outcome: oneshot::Receiver<Result<EditOutcome, EditError>>,
+}
+
+/// Judges a reported region, whose limits are checked. Without a `writer` it is stored at once if it changes anything.
+pub(super) fn look<'a>(
+    cluster: &mut Cluster,
+    writer: Option<&'a Writer>,
+    meta: &pb::RegionMeta,
+) -> Result<Look<'a>, Error> {
+    let id = RegionId(meta.id);
+    if !cluster.is_being_edited(id) {
+        let epoch = Epoch { version: meta.epoch_version, conf_version: meta.epoch_conf_version };
+        let range = KeyRange { start: &meta.start_key, end: &meta.end_key };
+        let current = cluster.replaced_by(id, epoch).map_err(|stale| Error::refused(stale, range, cluster))?;
+        if current.is_some_and(|current| **current == *meta) {
+            return Ok(Look::Accepted);
+        }
+    }
+    if let Some(writer) = writer {
+        cluster.begin_edit(id);
+        return Ok(Look::ForWriter(writer));
+    }
+    let region = Region::from(meta);
+    match cluster.judge(&region) {
+        Ok(Verdict::Unchanged) => {}
+        Ok(Verdict::Changed) => cluster.put(Arc::new(region)),
+        Err(refusal) => return Err(Error::refused(refusal, region.range(), cluster)),
+    }
+    Ok(Look::Accepted)
+}
+
+impl Queued {
+    /// Waits for the writer.
+    pub(super) async fn verdict(self) -> Result<(), Error> {
+        match self.outcome.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(EditError::Refused(refusal))) => {
+                let cluster = self.state.cluster.lock().map_err(|_| Error::Broken)?;
+                Err(Error::refused(refusal, self.region.range(), &cluster))
+            }
+            Ok(Err(error)) => Err(not_written(error)),
+            Err(oneshot::Canceled) => Err(Error::OutcomeUnknown),
+        }
+    }
+}
 
 impl Pd {
-    pub(super) fn put_in_memory(&self, region: Region) -> Answer<pb::RegionHeartbeatResponse> {
-        let mut cluster = self.cluster()?;
-        match cluster.judge(&region) {
-            Ok(Verdict::Unchanged) => {}
-            Ok(Verdict::Changed) => cluster.put(Arc::new(region)),
-            Err(refusal) => return Err(Error::refused(refusal, &region, &cluster)),
+    pub(super) fn put(&self, meta: &pb::RegionMeta) -> Answer<pb::RegionHeartbeatResponse> {
+        self.limits.check_region(meta)?;
+        let writer = self.writer()?;
+        let look = look(&mut *self.cluster()?, writer, meta)?;
+        match look {
+            Look::Accepted => Ok(Reply::Now(accepted())),
+            Look::ForWriter(writer) => {
+                let queued = self.queue(writer, meta)?;
+                Ok(Reply::Later(Box::pin(async move { queued.verdict().await.map(|()| accepted()) })))
+            }
         }
-        Ok(Reply::Now(accepted()))
+    }
+
+    /// Hands a region to the writer.
+    pub(super) fn queue(&self, writer: &Writer, meta: &pb::RegionMeta) -> Result<Queued, Error> {
+        let region = Arc::new(Region::from(meta));
+        let outcome = self.submit(writer, Edit::Put(Arc::clone(&region)))?;
+        Ok(Queued { state: Arc::clone(&self.state), region, outcome })
     }
 
     pub(super) fn remove_in_memory(&self, id: RegionId) -> Answer<pb::RemoveRegionResponse> {
         let existed = self.cluster()?.remove(id);
         Ok(Reply::Now(removed(existed)))
-    }
-
-    pub(super) fn put_on_disk(&self, writer: &Writer, region: Region) -> Answer<pb::RegionHeartbeatResponse> {
-        let mut cluster = self.cluster()?;
-        if !cluster.is_being_edited(region.id()) {
-            match cluster.judge(&region) {
-                Ok(Verdict::Unchanged) => return Ok(Reply::Now(accepted())),
-                Err(stale @ Refusal::Stale { .. }) => return Err(Error::refused(stale, &region, &cluster)),
-                Ok(Verdict::Changed) | Err(Refusal::Overlap(_)) => {}
-            }
-        }
-        cluster.begin_edit(region.id());
-        drop(cluster);
-
-        let region = Arc::new(region);
-        let outcome = self.submit(writer, Edit::Put(Arc::clone(&region)))?;
-        let state = Arc::clone(&self.state);
-        Ok(Reply::Later(Box::pin(async move {
-            match outcome.await {
-                Ok(Ok(_)) => Ok(accepted()),
-                Ok(Err(EditError::Refused(refusal))) => {
-                    let cluster = state.cluster.lock().map_err(|_| Error::Broken)?;
-                    Err(Error::refused(refusal, &region, &cluster))
-                }
-                Ok(Err(error)) => Err(not_written(error)),
-                Err(oneshot::Canceled) => Err(Error::OutcomeUnknown),
-            }
-        })))
     }
 
     pub(super) fn remove_on_disk(&self, writer: &Writer, id: RegionId) -> Answer<pb::RemoveRegionResponse> {

@@ -2,7 +2,7 @@
 
 use super::error::{Border, Error};
 use super::key_text;
-use crate::core::{Region, RegionId};
+use crate::core::{KeyRange, RegionId};
 use crate::proto::pd as pb;
 
 /// What a request may hold. Exceeding one is INVALID_ARGUMENT, naming the limit and its flag.
@@ -23,9 +23,8 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
-    /// The region of a heartbeat. Peers are taken as they are: id 0, doubles and an empty list are legal.
-    pub(super) fn check_region(&self, request: &pb::RegionHeartbeatRequest) -> Result<Region, Error> {
-        let meta = request.region.as_ref().ok_or(Error::RegionAbsent)?;
+    /// Checks a region that is reported. Peers are taken as they are: id 0, doubles and an empty list are legal.
+    pub(super) fn check_region(&self, meta: &pb::RegionMeta) -> Result<(), Error> {
         let region = check_region_id(meta.id)?;
         for (border, key) in [(Border::Start, &meta.start_key), (Border::End, &meta.end_key)] {
             if key.len() > self.key_bytes_max {
@@ -35,11 +34,11 @@ impl RequestLimits {
         if meta.peers.len() > self.peers_max {
             return Err(Error::TooManyPeers { region, peers: meta.peers.len(), max: self.peers_max });
         }
-        let region = Region::from(meta);
-        if !region.range().is_well_formed() {
-            return Err(Error::EmptyRange { region: region.id(), range: key_text::range(region.range()) });
+        let range = KeyRange { start: &meta.start_key, end: &meta.end_key };
+        if !range.is_well_formed() {
+            return Err(Error::EmptyRange { region, range: key_text::range(range) });
         }
-        Ok(region)
+        Ok(())
     }
 
     /// The number of values a call asks for: 0 is taken as 1, as the reference does.
@@ -61,8 +60,8 @@ mod tests {
 
     const LIMITS: RequestLimits = RequestLimits { key_bytes_max: 4, peers_max: 2, count_max: 10 };
 
-    fn check(meta: pb::RegionMeta) -> Result<Region, Error> {
-        LIMITS.check_region(&pb::RegionHeartbeatRequest { region: Some(meta).into(), ..Default::default() })
+    fn check(meta: pb::RegionMeta) -> Result<(), Error> {
+        LIMITS.check_region(&meta)
     }
 
     fn meta(start: &[u8], end: &[u8], peers: usize) -> pb::RegionMeta {
@@ -71,8 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_comes_before_id_zero_and_id_zero_before_the_limits() {
-        assert_eq!(LIMITS.check_region(&pb::RegionHeartbeatRequest::new()), Err(Error::RegionAbsent));
+    fn id_zero_comes_before_the_limits() {
         assert_eq!(check(pb::RegionMeta { id: 0, ..meta(b"12345", b"1", 3) }), Err(Error::RegionIdZero));
     }
 

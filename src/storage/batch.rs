@@ -18,7 +18,7 @@ use super::queue::Request;
 use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, RegionState};
 use super::rewrite::record_len;
 use super::{Edit, EditError, EditOutcome};
-use crate::core::{Cluster, KeyRange, Region, RegionId, Verdict};
+use crate::core::{Cluster, KeyRange, RegionId, Verdict};
 
 /// Edits in one batch.
 pub(super) const BATCH_EDITS_MAX: usize = 4096;
@@ -162,7 +162,7 @@ impl Batch {
 /// Tells whether `later` stores what `earlier` stores.
 fn repeats(earlier: &Edit, later: &Edit) -> bool {
     match (earlier, later) {
-        (Edit::Put(earlier), Edit::Put(later)) => Region::eq(earlier, later),
+        (Edit::Put(earlier), Edit::Put(later)) => **earlier == **later,
         _ => false,
     }
 }
@@ -208,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::{Epoch, Peer, PeerId, StoreId};
+    use crate::core::{Epoch, Peer, PeerId, Region, StoreId};
     use crate::storage::EditReply;
     use crate::storage::queue::Room;
 

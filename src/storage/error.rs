@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::state::STATE_FILE;
 
-/// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next.
+/// Why a workdir cannot be used, or stopped being usable. `Display` is one line: what, where, why, what next. Its alternate
+/// form (`{:#}`) asks for another workdir without naming the flag, for a program that embeds a placement driver.
 #[derive(Debug)]
 pub enum StorageError {
     /// Another process holds the lock; `holder` says which, where known.
@@ -34,6 +35,7 @@ impl StorageError {
 
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let a_workdir = if f.alternate() { "workdir" } else { "--workdir" };
         match self {
             Self::InUse { workdir, holder } => {
                 let holder = holder.as_deref().unwrap_or("another process");
@@ -45,7 +47,7 @@ impl fmt::Display for StorageError {
             }
             Self::NotOurs { workdir, reason } => write!(
                 f,
-                "{} is not the workdir of a placement driver: {reason}; choose another --workdir",
+                "{} is not the workdir of a placement driver: {reason}; choose another {a_workdir}",
                 workdir.display()
             ),
             Self::Damaged { file, offset, reason } => {
@@ -79,9 +81,9 @@ impl fmt::Display for StorageError {
                     io::ErrorKind::PermissionDenied => write!(f, "; check its owner and its permissions"),
                     io::ErrorKind::NotFound => write!(f, "; check that its directory exists and takes new files"),
                     io::ErrorKind::ReadOnlyFilesystem => {
-                        write!(f, "; mount its file system for writing, or choose another --workdir")
+                        write!(f, "; mount its file system for writing, or choose another {a_workdir}")
                     }
-                    io::ErrorKind::InvalidFilename => write!(f, "; choose a shorter --workdir"),
+                    io::ErrorKind::InvalidFilename => write!(f, "; choose a shorter {a_workdir}"),
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                         write!(f, "; make room and start again")
                     }

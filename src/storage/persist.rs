@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -72,12 +73,19 @@ pub(super) struct Persistence {
     began: Instant,
     checkpoint_not_before: Duration,
     rewrite_not_before: Duration,
-    has_space: bool,
+    /// For whoever asks how the disk is; changed by this thread alone.
+    has_space: Arc<AtomicBool>,
 }
 
 impl Persistence {
     /// A thread's state; `requests` is the far end of `queue`.
-    pub(super) fn new(work: Work, queue: Queue, requests: Receiver<Request>, pokes: Receiver<()>) -> Self {
+    pub(super) fn new(
+        work: Work,
+        queue: Queue,
+        requests: Receiver<Request>,
+        pokes: Receiver<()>,
+        has_space: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             work,
             queue,
@@ -91,7 +99,7 @@ impl Persistence {
             began: Instant::now(),
             checkpoint_not_before: Duration::ZERO,
             rewrite_not_before: Duration::ZERO,
-            has_space: true,
+            has_space,
         }
     }
 
@@ -404,7 +412,7 @@ impl Persistence {
 
     /// Logs the first failure for lack of space or descriptors, and the first success after it.
     fn note_space(&mut self, has_space: bool) {
-        if std::mem::replace(&mut self.has_space, has_space) != has_space {
+        if self.has_space.swap(has_space, Ordering::Relaxed) != has_space {
             let workdir = self.workdir().display();
             match has_space {
                 false => {

@@ -4,7 +4,8 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use super::persist::{Persistence, Work};
 use super::queue::Queue;
@@ -17,6 +18,7 @@ pub use super::queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
 pub struct Writer {
     queue: Queue,
     poke: Sender<()>,
+    has_space: Arc<AtomicBool>,
     thread: Mutex<Option<thread::JoinHandle<Result<(), StorageError>>>>,
 }
 
@@ -26,12 +28,13 @@ impl Writer {
         let (queue, requests) = Queue::new();
         let (poke, pokes) = bounded(1);
         let workdir = work.dir.path.clone();
-        let persistence = Persistence::new(work, queue.clone(), requests, pokes);
+        let has_space = Arc::new(AtomicBool::new(true));
+        let persistence = Persistence::new(work, queue.clone(), requests, pokes, Arc::clone(&has_space));
         let thread = thread::Builder::new()
             .name("pd-writer".to_owned())
             .spawn(move || run(persistence, &fatal))
             .map_err(|source| StorageError::io("start the persistence thread of", &workdir, source))?;
-        Ok(Self { queue, poke, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, poke, has_space, thread: Mutex::new(Some(thread)) })
     }
 
     /// Queues an edit; never blocks. The caller has called `Cluster::begin_edit` for its id; the writer calls `end_edit`
@@ -50,6 +53,12 @@ impl Writer {
     pub fn poke(&self) {
         // A full channel holds a poke that the thread has not seen yet.
         let _ = self.poke.try_send(());
+    }
+
+    /// Tells whether the last write found space and descriptors; true when there was none yet.
+    #[must_use]
+    pub fn has_space(&self) -> bool {
+        self.has_space.load(Ordering::Relaxed)
     }
 
     /// Writes what is queued, freezes both allocators, writes their exact values and ends the thread. Later calls do nothing.

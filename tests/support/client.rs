@@ -13,7 +13,7 @@ use pd_lite::proto::pd_methods;
 use protobuf::MessageField;
 
 /// Only a server that hangs takes this long to answer.
-const HANG: Duration = Duration::from_secs(60);
+pub const HANG: Duration = Duration::from_secs(60);
 
 /// The poll threads of all clients.
 pub fn environment() -> Arc<Environment> {

@@ -1,14 +1,18 @@
-//! What the tests share: a server process, a client, JSON and hex, workdirs of the reference, a scanner of source text.
+//! What the tests share: a server process, a client, a server that answers as a test wants, JSON and hex, workdirs of the
+//! reference, a scanner of source text.
 
 pub mod client;
 pub mod launch;
 pub mod reference;
+pub mod relay;
 pub mod rng;
 pub mod source;
+pub mod tso_pd;
 pub mod wire;
 
 pub use client::{Client, Failure};
 pub use launch::{EXIT_DAMAGED, EXIT_DISK, EXIT_IN_USE, Launch, Server};
+pub use relay::Relay;
 
 use std::collections::BTreeMap;
 use std::fs;

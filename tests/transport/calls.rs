@@ -1,33 +1,11 @@
 //! Calls that gRPC answers before the service sees them, and how the service's own answers arrive.
 
-use std::io::Read;
-
-use grpcio::{Marshaller, MessageReader, Method, MethodType, RpcStatusCode};
+use grpcio::RpcStatusCode;
 use pd_lite::proto::{pd, pd_methods as methods};
 
 use super::serve;
 use crate::support::Client;
-
-/// A unary method whose messages are bytes.
-const fn raw(name: &'static str) -> Method<Vec<u8>, Vec<u8>> {
-    #[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
-    fn serialize(bytes: &Vec<u8>, out: &mut grpcio::GrpcSlice) -> grpcio::Result<()> {
-        *out = grpcio::GrpcSlice::from(bytes.clone());
-        Ok(())
-    }
-    fn deserialize(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).expect("the bytes are in memory");
-        Ok(bytes)
-    }
-    let marshaller = Marshaller { ser: serialize, de: deserialize };
-    Method {
-        ty: MethodType::Unary,
-        name,
-        req_mar: marshaller,
-        resp_mar: Marshaller { ser: serialize, de: deserialize },
-    }
-}
+use crate::support::relay::raw;
 
 #[test]
 fn a_request_above_the_limit_is_resource_exhausted_and_one_at_the_limit_is_served() {

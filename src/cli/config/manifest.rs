@@ -42,6 +42,7 @@ pub const COMMAND: Command<Args> = Command {
     name: "pd-lite config manifest",
     about: "Appends a region to the manifest of a workdir that no server has open; creates a missing workdir.\n\
             A key is text, or hex:<bytes>; empty or - is unbounded.",
+    words: &[],
     groups: &[
         Group { title: "Where", flags: &[WORKDIR] },
         Group {

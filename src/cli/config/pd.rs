@@ -7,6 +7,7 @@ use crate::cli::flags::Command;
 pub const COMMAND: Command<PrintArgs> = Command {
     name: "pd-lite config pd",
     about: "Prints the placement driver's address or workdir.",
+    words: &[],
     groups: &[SOURCE, CHOICE],
 };
 

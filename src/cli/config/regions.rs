@@ -9,6 +9,7 @@ pub const COMMAND: Command<PrintArgs> = Command {
     name: "pd-lite config regions",
     about: "Prints a line a region: id, start key, end key, version, conf version, store:peer list, leader; - is none.\n\
             A key that is not plain text, or is -, is hex:<its bytes>.",
+    words: &[],
     groups: &[SOURCE],
 };
 

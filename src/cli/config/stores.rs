@@ -8,6 +8,7 @@ use crate::config::{RaftConfig, Scope, Store, first_not_blank};
 pub const COMMAND: Command<PrintArgs> = Command {
     name: "pd-lite config stores",
     about: "Prints a line a store: id, listen address, address, both for docker, workdir, workdir for docker; - is none.",
+    words: &[],
     groups: &[SOURCE],
 };
 

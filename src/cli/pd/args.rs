@@ -8,6 +8,7 @@ use crate::cli::flags::{Command, Flag, Group};
 use crate::cli::{Exit, Failure, REGION_PEERS_MAX};
 use crate::config::{RaftConfig, Scope};
 use crate::core::Limits;
+use crate::embed::{Parts, issued_before};
 use crate::server::ServerOptions;
 use crate::service::RequestLimits;
 
@@ -64,11 +65,7 @@ impl Default for Args {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub server: ServerOptions,
-    /// `None`: in memory.
-    pub workdir: Option<PathBuf>,
-    /// Values at most this high are not given out, whatever the workdir says.
-    pub issued_min: Limits,
-    pub limits: RequestLimits,
+    pub parts: Parts,
 }
 
 impl Args {
@@ -93,10 +90,12 @@ impl Args {
                 threads: self.threads,
                 request_bytes_max: self.request_bytes_max,
             },
-            workdir: workdir.filter(|workdir| !workdir.as_os_str().is_empty()),
-            // A start of 0 is taken as 1, so in both cases nothing was given out yet.
-            issued_min: Limits { ids: self.id_start.saturating_sub(1), timestamps: self.ts_start.saturating_sub(1) },
-            limits: self.limits,
+            parts: Parts {
+                workdir: workdir.filter(|workdir| !workdir.as_os_str().is_empty()),
+                issued_min: Limits { ids: issued_before(self.id_start), timestamps: issued_before(self.ts_start) },
+                limits: self.limits,
+                clock: None,
+            },
         })
     }
 }
@@ -118,6 +117,7 @@ fn load(path: &Path, scope: &str) -> Result<(Scope, RaftConfig), Failure> {
 pub const COMMAND: Command<Args> = Command {
     name: "pd-lite pd",
     about: "Serves as the placement driver of a cluster until SIGTERM or SIGINT. A second signal ends it at once.",
+    words: &[],
     groups: &[
         Group { title: "Address", flags: &[ADDR, THREADS] },
         Group { title: "Data", flags: &[WORKDIR, ID_START, TS_START] },
@@ -181,9 +181,9 @@ const WORKDIR: Flag<Args> = Flag {
 
 #[test]
 fn a_workdir_of_blanks_is_none() {
-    assert_eq!(resolve(&[]).workdir, None);
-    assert_eq!(resolve(&["--workdir", " "]).workdir, None);
-    assert_eq!(resolve(&["--workdir", " /a b "]).workdir, Some(PathBuf::from("/a b")));
+    assert_eq!(resolve(&[]).parts.workdir, None);
+    assert_eq!(resolve(&["--workdir", " "]).parts.workdir, None);
+    assert_eq!(resolve(&["--workdir", " /a b "]).parts.workdir, Some(PathBuf::from("/a b")));
 }
 
 const ID_START: Flag<Args> = Flag {
@@ -198,7 +198,7 @@ const ID_START: Flag<Args> = Flag {
 fn id_start_leaves_out_all_lower_ids() {
     for (start, issued) in [("0", 0), ("1", 0), ("7", 6), ("18446744073709551615", u64::MAX - 1)] {
         let expected = Limits { ids: issued, timestamps: 0 };
-        assert_eq!(resolve(&["--id-start", start]).issued_min, expected);
+        assert_eq!(resolve(&["--id-start", start]).parts.issued_min, expected);
     }
     assert!(parse(&["--id-start", "many"]).is_err());
 }
@@ -213,7 +213,7 @@ const TS_START: Flag<Args> = Flag {
 
 #[test]
 fn ts_start_leaves_out_all_lower_timestamps() {
-    assert_eq!(resolve(&["-ts-start=1000"]).issued_min, Limits { ids: 0, timestamps: 999 });
+    assert_eq!(resolve(&["-ts-start=1000"]).parts.issued_min, Limits { ids: 0, timestamps: 999 });
     assert!(parse(&["--ts-start", "-1"]).is_err());
 }
 
@@ -235,7 +235,7 @@ fn config_fills_in_what_no_flag_gives() {
     let path = file.path().to_str().unwrap();
     let settings = |words: &[&str]| {
         let settings = resolve(&[&["--config", path], words].concat());
-        (settings.server.addr, settings.workdir)
+        (settings.server.addr, settings.parts.workdir)
     };
     let workdir = || Some(PathBuf::from("w"));
     assert_eq!(settings(&[]), ("a:1".to_owned(), workdir()));
@@ -274,8 +274,8 @@ const MAX_KEY_BYTES: Flag<Args> = Flag {
 
 #[test]
 fn max_key_bytes_has_bounds() {
-    assert_eq!(resolve(&[]).limits.key_bytes_max, 4096);
-    assert_eq!(resolve(&["--max-key-bytes", "131072"]).limits.key_bytes_max, 131_072);
+    assert_eq!(resolve(&[]).parts.limits.key_bytes_max, 4096);
+    assert_eq!(resolve(&["--max-key-bytes", "131072"]).parts.limits.key_bytes_max, 131_072);
     assert!(parse(&["--max-key-bytes", "0"]).is_err());
     assert!(parse(&["--max-key-bytes", "131073"]).is_err());
 }
@@ -290,8 +290,8 @@ const MAX_PEERS: Flag<Args> = Flag {
 
 #[test]
 fn max_peers_has_bounds() {
-    assert_eq!(resolve(&[]).limits.peers_max, 64);
-    assert_eq!(resolve(&["--max-peers", "4096"]).limits.peers_max, 4096);
+    assert_eq!(resolve(&[]).parts.limits.peers_max, 64);
+    assert_eq!(resolve(&["--max-peers", "4096"]).parts.limits.peers_max, 4096);
     assert!(parse(&["--max-peers", "0"]).is_err());
     assert!(parse(&["--max-peers", "4097"]).is_err());
 }
@@ -320,8 +320,8 @@ const MAX_COUNT: Flag<Args> = Flag {
 
 #[test]
 fn max_count_is_at_least_one() {
-    assert_eq!(resolve(&[]).limits.count_max, 1 << 20);
-    assert_eq!(resolve(&["--max-count", "18446744073709551615"]).limits.count_max, u64::MAX);
+    assert_eq!(resolve(&[]).parts.limits.count_max, 1 << 20);
+    assert_eq!(resolve(&["--max-count", "18446744073709551615"]).parts.limits.count_max, u64::MAX);
     assert!(parse(&["--max-count", "0"]).is_err());
 }
 

@@ -1,8 +1,7 @@
 //! `pd-lite pd`: starts the placement driver, serves until a signal or a fatal error, and stops it.
 //!
-//! The order of a start: the command line and the configuration, then lock, read and check the workdir, bind the port, and
-//! only then write to the workdir and serve. What is wrong is found before anything is changed, and a client that can
-//! connect is answered.
+//! The order of a start: the command line and the configuration, then what every placement driver does (`embed`). What is
+//! wrong is found before anything is changed, and a client that can connect is answered.
 
 mod args;
 mod log_lines;
@@ -10,26 +9,20 @@ mod signals;
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 
 use self::args::{Args, COMMAND, Settings};
 use self::signals::StopSignals;
 use super::{Exit, Failure, Words, printable, write_to_stdout};
-use crate::core::{Allocators, Cluster, Limits};
+use crate::embed::{Assembled, EmbedError, Restored, STOP_GRACE, aside, drain};
 use crate::server::{BindError, Server};
 use crate::service::Pd;
-use crate::storage::fs::OsFs;
-use crate::storage::{Opened, State, StorageError};
+use crate::storage::StorageError;
 
-/// How long calls that are under way may take to end when the server stops.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-/// How long the last writes may take after that.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// The same as the first after a fatal error: their answers are waiting already.
+/// How long calls that are under way may take to end after a fatal error: their answers are waiting already.
 const FATAL_GRACE: Duration = Duration::from_millis(300);
 /// When the process ends after a fatal error, whatever hangs.
 const FATAL_LIMIT: Duration = Duration::from_millis(700);
@@ -78,39 +71,14 @@ struct Running {
 impl Running {
     /// Does everything up to the first answer.
     fn start(settings: &Settings) -> Result<Self, Failure> {
-        match &settings.workdir {
-            None => Self::start_in_memory(settings),
-            Some(workdir) => Self::start_durable(settings, workdir),
+        let bind = |pd: &Arc<Pd>| Server::bind(&settings.server, Arc::clone(pd));
+        let Assembled { pd, front: server, restored, fatal } = settings.parts.assemble(bind)?;
+        let mut start_lines = String::new();
+        match (&settings.parts.workdir, restored) {
+            (Some(workdir), Some(restored)) => push_restored(&mut start_lines, restored, workdir),
+            _ => log::warn!("no --workdir: everything is kept in memory, and timestamps start anew at the next start"),
         }
-    }
-
-    fn start_in_memory(settings: &Settings) -> Result<Self, Failure> {
-        let allocators = Allocators::unbounded(settings.issued_min);
-        let state = State { cluster: Mutex::new(Cluster::default()), allocators: Mutex::new(allocators) };
-        let pd = Arc::new(Pd::in_memory(Arc::new(state), settings.limits));
-        let server = Server::bind(&settings.server, Arc::clone(&pd))?;
-        let start_lines = listening_line(&server);
-        log::warn!("no --workdir: everything is kept in memory, and timestamps start anew at the next start");
-        Ok(Self { server, pd, fatal: crossbeam_channel::never(), start_lines })
-    }
-
-    fn start_durable(settings: &Settings, workdir: &Path) -> Result<Self, Failure> {
-        let mut opened = Opened::open(Arc::new(OsFs), workdir)?;
-        let snapshot = opened.take_snapshot();
-        let issued = Limits {
-            ids: snapshot.issued.ids.max(settings.issued_min.ids),
-            timestamps: snapshot.issued.timestamps.max(settings.issued_min.timestamps),
-        };
-        let mut start_lines = restored_lines(snapshot.regions.len(), issued, workdir);
-        // Reference: an overlap ends the start.
-        let cluster = Cluster::restore(snapshot.regions).map_err(|overlap| opened.overlap(overlap))?;
-        let state =
-            Arc::new(State { cluster: Mutex::new(cluster), allocators: Mutex::new(Allocators::durable(issued)) });
-        let pd = Arc::new(Pd::durable(Arc::clone(&state), settings.limits));
-        let server = Server::bind(&settings.server, Arc::clone(&pd))?;
-        let (fatal_sender, fatal) = crossbeam_channel::bounded(1);
-        pd.attach(opened.start(state, fatal_sender)?);
-        start_lines.push_str(&listening_line(&server));
+        writeln!(start_lines, "PD-lite service listening on {}", server.addr()).expect("a String");
         Ok(Self { server, pd, fatal, start_lines })
     }
 
@@ -126,37 +94,13 @@ impl Running {
             },
             recv(fatal) -> error => return Err(give_up(&stopped, error.ok())),
         }
-        drained(&aside(move || pd.stop()), DRAIN_LIMIT)
+        Ok(drain(pd)?)
     }
 
     /// Stops the server. The channel tells whether all of its calls ended.
     fn stop_server(self, grace: Duration) -> Receiver<bool> {
         let mut server = self.server;
         aside(move || server.stop(grace))
-    }
-}
-
-/// Does `work`, which may hang, on a thread of its own. The channel gets the result.
-fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (sender, done) = crossbeam_channel::bounded(1);
-    if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn(move || sender.send(work())) {
-        log::error!("cannot start a thread to stop with: {error}");
-    }
-    done
-}
-
-/// Waits for the end of the persistence thread, for at most `limit`.
-fn drained(stopped: &Receiver<Result<(), StorageError>>, limit: Duration) -> Result<(), Failure> {
-    match stopped.recv_timeout(limit) {
-        Ok(result) => Ok(result?),
-        Err(RecvTimeoutError::Timeout) => Err(Failure::new(
-            Exit::Disk,
-            format!(
-                "the disk has not taken the last writes within {limit:?}: what was acknowledged is safe, and the next start \
-                 skips values of the counters, as after a crash; check the disk"
-            ),
-        )),
-        Err(RecvTimeoutError::Disconnected) => Err(Failure::new(Exit::Runtime, "cannot end the persistence thread")),
     }
 }
 
@@ -168,18 +112,13 @@ fn give_up(stopped: &Receiver<bool>, error: Option<StorageError>) -> Failure {
 }
 
 /// The start lines about the workdir, in the reference's words. A counter at the end of the 64 bits has no next value.
-fn restored_lines(regions: usize, issued: Limits, workdir: &Path) -> String {
+fn push_restored(lines: &mut String, restored: Restored, workdir: &Path) {
     let next = |issued: u64| issued.checked_add(1).map_or_else(|| "exhausted".to_owned(), |next| next.to_string());
+    let Restored { regions, issued } = restored;
     let (id, timestamp) = (next(issued.ids), next(issued.timestamps));
-    let mut lines = String::new();
     let workdir = printable(&workdir.to_string_lossy());
     writeln!(lines, "PD restored {regions} region(s) from manifest: {workdir}").expect("a String");
     writeln!(lines, "PD allocator starts: id={id} ts={timestamp}").expect("a String");
-    lines
-}
-
-fn listening_line(server: &Server) -> String {
-    format!("PD-lite service listening on {}\n", server.addr())
 }
 
 /// Prints the start lines. A stdout that is closed or full is no reason not to serve.
@@ -199,39 +138,57 @@ impl From<BindError> for Failure {
     }
 }
 
+impl From<EmbedError> for Failure {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Bind(error) => error.into(),
+            EmbedError::Storage(error) => error.into(),
+            EmbedError::DiskHangs { .. } => Self::new(Exit::Disk, error),
+            EmbedError::NotEnded => Self::new(Exit::Runtime, error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::Limits;
+
+    fn restored_lines(regions: usize, ids: u64, timestamps: u64, workdir: &str) -> String {
+        let mut lines = String::new();
+        let restored = Restored { regions, issued: Limits { ids, timestamps } };
+        push_restored(&mut lines, restored, Path::new(workdir));
+        lines
+    }
 
     #[test]
     fn the_start_lines_are_the_reference_s() {
-        let lines = restored_lines(2, Limits { ids: 10, timestamps: 0 }, Path::new("/w d"));
+        let lines = restored_lines(2, 10, 0, "/w d");
         assert_eq!(lines, "PD restored 2 region(s) from manifest: /w d\nPD allocator starts: id=11 ts=1\n");
-        let lines = restored_lines(0, Limits { ids: u64::MAX, timestamps: u64::MAX - 1 }, Path::new("w"));
+        let lines = restored_lines(0, u64::MAX, u64::MAX - 1, "w");
         assert!(lines.ends_with("PD allocator starts: id=exhausted ts=18446744073709551615\n"), "{lines}");
-        let lines = restored_lines(0, Limits::default(), Path::new("/w\nPD-lite service listening on é:1"));
+        let lines = restored_lines(0, 0, 0, "/w\nPD-lite service listening on é:1");
         assert_eq!(lines.lines().count(), 2);
         assert!(lines.contains("manifest: /w\\nPD-lite service listening on é:1\n"), "{lines}");
     }
 
     #[test]
-    fn a_disk_that_hangs_does_not_keep_the_process_from_ending() {
-        let (_disk, forever) = crossbeam_channel::bounded::<()>(0);
-        let stopped = aside(move || {
-            let _ = forever.recv();
-            Ok(())
-        });
-        let failure = drained(&stopped, Duration::from_millis(1)).unwrap_err();
-        assert_eq!(failure.exit, Exit::Disk);
-        assert!(failure.line().starts_with("error: the disk has not taken the last writes within 1ms"));
+    fn each_way_to_end_badly_has_its_exit_code() {
+        let exit = |error: EmbedError| Failure::from(error).exit;
+        let storage = StorageError::InUse { workdir: "w".into(), holder: None };
+        assert_eq!(exit(storage.into()), Exit::InUse);
+        assert_eq!(exit(BindError::Address { addr: "a".into(), reason: "odd".into() }.into()), Exit::Usage);
+        assert_eq!(exit(EmbedError::DiskHangs { waited: STOP_GRACE }), Exit::Disk);
+        assert_eq!(exit(EmbedError::NotEnded), Exit::Runtime);
     }
 
     #[test]
-    fn the_end_of_the_last_writes_is_passed_on() {
-        let forever = Duration::from_secs(60);
-        assert_eq!(drained(&aside(|| Ok(())), forever), Ok(()));
-        let failed =
-            || Err(StorageError::Io { action: "sync", path: "w".into(), source: std::io::ErrorKind::Other.into() });
-        assert_eq!(drained(&aside(failed), forever).unwrap_err().exit, Exit::Disk);
+    fn the_command_s_lines_name_its_flags() {
+        let line = |error: EmbedError| Failure::from(error).line();
+        let odd = || "odd".to_owned();
+        let line_of_storage = line(StorageError::NotOurs { workdir: "w".into(), reason: odd() }.into());
+        assert!(line_of_storage.ends_with("choose another --workdir"), "{line_of_storage}");
+        let line_of_bind = line(BindError::Address { addr: "a".into(), reason: odd() }.into());
+        assert!(line_of_bind.ends_with("give --addr as HOST:PORT"), "{line_of_bind}");
     }
 }

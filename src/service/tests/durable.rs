@@ -10,15 +10,16 @@ use crate::storage::tests::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
 use crate::storage::writer::QUEUE_MAX;
 use crate::storage::{Opened, Snapshot, StorageError};
 
-struct Running {
-    pd: Pd,
-    state: Arc<State>,
+/// A placement driver on a workdir of its own.
+pub(super) struct Running {
+    pub(super) pd: Pd,
+    pub(super) state: Arc<State>,
     fs: FaultFs,
-    fatal: crossbeam_channel::Receiver<StorageError>,
+    pub(super) fatal: crossbeam_channel::Receiver<StorageError>,
     dir: TempDir,
 }
 
-fn run() -> Running {
+pub(super) fn run() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
     let state = Arc::new(State {
@@ -33,15 +34,15 @@ fn run() -> Running {
 }
 
 /// A disk whose syncs wait.
-struct Gate {
+pub(super) struct Gate {
     /// A sync has begun.
-    reached: Receiver<()>,
+    pub(super) reached: Receiver<()>,
     _release: SyncSender<()>,
 }
 
 impl Running {
     /// From now on syncs wait until the gate is dropped.
-    fn close_gate(&self) -> Gate {
+    pub(super) fn close_gate(&self) -> Gate {
         let (reached_sender, reached) = sync_channel(1);
         let (release, released) = sync_channel::<()>(0);
         self.fs.set_rule(move |op, _| {
@@ -54,8 +55,18 @@ impl Running {
         Gate { reached, _release: release }
     }
 
-    fn fail_writes(&self, code: i32) {
+    pub(super) fn fail_writes(&self, code: i32) {
         self.fs.set_rule(move |op, _| if matches!(op, Op::Write { .. }) { Fate::Fail(code) } else { Fate::Pass });
+    }
+
+    pub(super) fn heal(&self) {
+        self.fs.set_rule(|_, _| Fate::Pass);
+    }
+
+    /// Stops it. Returns what the next start would find.
+    pub(super) fn stop_and_read(self) -> Snapshot {
+        self.pd.stop().unwrap();
+        snapshot(&self.dir)
     }
 
     fn put(&self, id: u64, start: &str, end: &str, version: u64) -> Answer<pb::RegionHeartbeatResponse> {
@@ -180,7 +191,7 @@ fn a_full_disk_refuses_changes_until_it_has_space_again() {
     assert_eq!(wait(running.remove(1)), Err(Error::NoSpace));
     assert_eq!(wait(running.pd.alloc_id(&ids(1))), Err(Error::NoSpace));
     assert_eq!(lookup(&running.pd, b"d").unwrap().epoch_version, 1);
-    running.fs.set_rule(|_, _| Fate::Pass);
+    running.heal();
     assert!(wait(running.put(1, "d", "m", 2)).unwrap().accepted);
     assert_eq!(wait(running.pd.alloc_id(&ids(1))).unwrap().first_id, 1);
 }

@@ -127,5 +127,10 @@ fn a_stopped_placement_driver_refuses_every_call() {
     assert_eq!(now(pd.region_heartbeat(&heartbeat(1, "", "", (1, 1)))).map(drop), Err(Error::Stopped));
     assert_eq!(now(pd.remove_region(&removal(1))).map(drop), Err(Error::Stopped));
     assert_eq!(now(pd.get_region_by_key(&pb::GetRegionByKeyRequest::new())).map(drop), Err(Error::Stopped));
+    assert_eq!(now(pd.region_heartbeats(&pdlite::RegionHeartbeatsRequest::new())).map(drop), Err(Error::Stopped));
+    assert_eq!(now(pd.get_regions_by_keys(&pdlite::GetRegionsByKeysRequest::new())).map(drop), Err(Error::Stopped));
+    assert_eq!(now(pd.scan_regions(&pdlite::ScanRegionsRequest::new())).map(drop), Err(Error::Stopped));
+    assert_eq!(now(pd.get_stores(&pdlite::GetStoresRequest::new())).map(drop), Err(Error::Stopped));
+    assert_eq!(now(pd.get_status(&pdlite::GetStatusRequest::new())).map(drop), Err(Error::Stopped));
     pd.stop().unwrap();
 }

@@ -3,6 +3,9 @@
 mod durable;
 mod histories;
 mod memory;
+mod region_batch;
+mod routing;
+mod status;
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,7 +13,7 @@ use std::thread::{self, Thread};
 
 use super::{Answer, Error, Pd, Reply, RequestLimits};
 use crate::core::{Allocators, Cluster, Limits};
-use crate::proto::pd as pb;
+use crate::proto::{pd as pb, pdlite};
 use crate::storage::State;
 
 fn state(issued: Limits) -> Arc<State> {

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::args::Form;
+use crate::cli::ctl::form::{Form, json};
+use crate::cli::ctl::regions::{self, RegionJson};
 use crate::cli::printable;
-use crate::core::{Limits, Region};
+use crate::core::Limits;
 use crate::storage::offline::{Dump, ManifestReport, Raised, Rebuilt, Report};
 
 const STRING: &str = "a String takes everything";
@@ -24,12 +25,12 @@ pub fn dump(dump: &Dump, form: Form, hex: bool) -> String {
     match form {
         Form::Json => json(&DumpJson {
             report: &dump.report,
-            regions: dump.regions.iter().map(|region| region_json(region)).collect(),
+            regions: dump.regions.iter().map(|region| RegionJson::from(&**region)).collect(),
         }),
         Form::Text => {
             let mut text = report_text(&dump.report, "# ");
             for region in &dump.regions {
-                push_region(&mut text, region, hex);
+                writeln!(text, "{}", regions::fields(region, hex).join(" ")).expect(STRING);
             }
             text
         }
@@ -104,121 +105,15 @@ fn manifest_lines(manifest: &ManifestReport, line: &mut impl FnMut(&str, String)
     }
 }
 
-fn push_region(text: &mut String, region: &Region, hex: bool) {
-    let epoch = region.epoch();
-    write!(text, "{} ", region.id()).expect(STRING);
-    for key in [region.start_key(), region.end_key()] {
-        push_key(text, key, hex);
-        text.push(' ');
-    }
-    write!(text, "{} {} ", epoch.version, epoch.conf_version).expect(STRING);
-    let before = text.len();
-    for peer in region.peers() {
-        let comma = if text.len() > before { "," } else { "" };
-        write!(text, "{comma}{}:{}", peer.store_id, peer.peer_id).expect(STRING);
-    }
-    text.push_str(if text.len() > before { "\n" } else { "-\n" });
-}
-
-/// A key as one field that cannot be taken for another key.
-fn push_key(text: &mut String, key: &[u8], hex: bool) {
-    let plain = std::str::from_utf8(key).ok().filter(|key| {
-        !hex && key.bytes().all(|byte| byte.is_ascii_graphic()) && *key != "-" && !key.starts_with("hex:")
-    });
-    match plain {
-        _ if key.is_empty() => text.push('-'),
-        Some(plain) => text.push_str(plain),
-        None => {
-            text.push_str("hex:");
-            push_hex(text, key);
-        }
-    }
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    bytes.iter().for_each(|byte| write!(text, "{byte:02x}").expect(STRING));
-}
-
 #[derive(Serialize)]
 struct DumpJson<'a> {
     report: &'a Report,
     regions: Vec<RegionJson>,
 }
 
-/// A region under the names that the protocol gives its fields; keys in hexadecimal.
-#[derive(Serialize)]
-struct RegionJson {
-    id: u64,
-    start_key: String,
-    end_key: String,
-    epoch_version: u64,
-    epoch_conf_version: u64,
-    peers: Vec<PeerJson>,
-}
-
-#[derive(Serialize)]
-struct PeerJson {
-    store_id: u64,
-    peer_id: u64,
-}
-
-fn region_json(region: &Region) -> RegionJson {
-    let hex = |key: &[u8]| {
-        let mut text = String::with_capacity(key.len() * 2);
-        push_hex(&mut text, key);
-        text
-    };
-    RegionJson {
-        id: region.id().0,
-        start_key: hex(region.start_key()),
-        end_key: hex(region.end_key()),
-        epoch_version: region.epoch().version,
-        epoch_conf_version: region.epoch().conf_version,
-        peers: region.peers().map(|peer| PeerJson { store_id: peer.store_id.0, peer_id: peer.peer_id.0 }).collect(),
-    }
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("no map with keys other than text, and no number without JSON") + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{Epoch, Peer, PeerId, RegionId, StoreId};
-
-    #[test]
-    fn a_key_cannot_be_taken_for_another() {
-        let shown = |key: &[u8], hex| {
-            let mut text = String::new();
-            push_key(&mut text, key, hex);
-            text
-        };
-        for (key, plain, in_hex) in [
-            (&b""[..], "-", "-"),
-            (b"-", "hex:2d", "hex:2d"),
-            (b"ab", "ab", "hex:6162"),
-            (b"a b", "hex:612062", "hex:612062"),
-            (b"hex:61", "hex:6865783a3631", "hex:6865783a3631"),
-            (b"\xff\0", "hex:ff00", "hex:ff00"),
-            ("é".as_bytes(), "hex:c3a9", "hex:c3a9"),
-        ] {
-            assert_eq!((shown(key, false).as_str(), shown(key, true).as_str()), (plain, in_hex));
-        }
-    }
-
-    #[test]
-    fn a_region_is_one_line_of_six_fields() {
-        let line = |peers: &[(u64, u64)]| {
-            let peers = peers.iter().map(|&(store, peer)| Peer { store_id: StoreId(store), peer_id: PeerId(peer) });
-            let region = Region::new(RegionId(7), b"", b"m", Epoch { version: 3, conf_version: 2 }, peers);
-            let mut text = String::new();
-            push_region(&mut text, &region, false);
-            text
-        };
-        assert_eq!(line(&[(1, 11), (2, 0)]), "7 - m 3 2 1:11,2:0\n");
-        assert_eq!(line(&[]), "7 - m 3 2 -\n");
-    }
 
     #[test]
     fn counters_say_what_comes_next() {
