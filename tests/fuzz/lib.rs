@@ -1,5 +1,6 @@
 //! The crate without its network and command line. See `Cargo.toml`.
 
+#[path = "../mangled/bodies.rs"]
 pub mod bodies;
 #[path = "../../src/config/mod.rs"]
 pub mod config;

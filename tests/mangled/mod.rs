@@ -1,7 +1,6 @@
 //! Good bytes that were mangled by chance, for each reader of bytes that come from outside. What must hold for them is in
-//! `fuzz/bodies.rs`, which the fuzz targets share. `PD_LITE_INPUTS=n` tries n inputs of each kind.
+//! `bodies.rs`, which the fuzz targets share. `PD_LITE_INPUTS=n` tries n inputs of each kind.
 
-#[path = "fuzz/bodies.rs"]
 mod bodies;
 
 use pd_lite::core::{Epoch, Limits, Peer, PeerId, Region, RegionId, StoreId};
