@@ -18,7 +18,7 @@ use shuttle::future::block_on;
 use self::memory::Memory;
 
 fn orders() -> usize {
-    std::env::var("PD_LITE_ORDERS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(1000)
+    std::env::var("PD_LITE_ORDERS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(5000)
 }
 
 /// Runs `body` in many orders: by chance, and by chance with few switches of threads.
@@ -54,14 +54,28 @@ fn read(disk: &Memory) -> (Vec<RegionId>, Limits) {
 }
 
 fn put(id: u64) -> Edit {
-    let epoch = Epoch { version: 1, conf_version: 1 };
-    Edit::Put(Arc::new(Region::new(RegionId(id), format!("{id}").as_bytes(), format!("{id}~").as_bytes(), epoch, [])))
+    put_version(id, 1)
+}
+
+fn put_version(id: u64, version: u64) -> Edit {
+    let epoch = Epoch { version, conf_version: 1 };
+    Edit::Put(Arc::new(Region::new(
+        RegionId(id),
+        format!("{id:03}").as_bytes(),
+        format!("{id:03}~").as_bytes(),
+        epoch,
+        [],
+    )))
 }
 
 type Answer = Result<EditOutcome, EditError>;
 
 impl Running {
     fn edit(&self, edit: Edit) -> Answer {
+        block_on(self.submit(edit)?).expect("every request is answered")
+    }
+
+    fn submit(&self, edit: Edit) -> Result<oneshot::Receiver<Answer>, EditError> {
         let id = edit.region_id();
         self.state.cluster.lock().unwrap().begin_edit(id);
         let (reply, answer) = oneshot::channel();
@@ -69,7 +83,7 @@ impl Running {
             self.state.cluster.lock().unwrap().end_edit(id);
             return Err(error);
         }
-        block_on(answer).expect("every request is answered")
+        Ok(answer)
     }
 
     fn take(&self, kind: Kind, count: u64) -> Result<u64, AllocError> {
@@ -86,6 +100,8 @@ impl Running {
     }
 }
 
+const SHARED: u64 = 100;
+
 /// A caller's number, and what it was told of its edit and of the values it asked for.
 type Told = (u64, Answer, Result<u64, AllocError>);
 
@@ -95,7 +111,13 @@ fn call(running: &Arc<Running>, callers: u64) -> Vec<thread::JoinHandle<Told>> {
         let running = Arc::clone(running);
         thread::spawn(move || {
             let taken = running.take(if id.is_multiple_of(2) { Kind::Id } else { Kind::Timestamp }, 700);
-            (id, running.edit(put(id)), taken)
+            // All of them change one region, and each such change opens a batch.
+            let shared = running.submit(put_version(SHARED, id));
+            let own = running.edit(put(id));
+            if let Ok(shared) = shared {
+                let _ = block_on(shared).expect("every request is answered");
+            }
+            (id, own, taken)
         })
     };
     (1..=callers).map(call).collect()
@@ -166,16 +188,15 @@ fn no_poke_is_lost() {
     in_many_orders(|| {
         let disk = Memory::default();
         let running = Arc::new(run(&disk));
-        let takers = (0..3).map(|number| {
+        // Three small ones together need more than a window, and the large one more than is left when nothing is due.
+        let takers = [900, 901, 902, 5000].map(|count| {
             let running = Arc::clone(&running);
             thread::spawn(move || {
-                (0..3).map(|_| running.take(Kind::Timestamp, 500 + number).unwrap()).collect::<Vec<_>>()
+                let take = || running.take(Kind::Timestamp, count).unwrap();
+                [(); 2].map(|()| take()).map(|first| (first, first + count - 1))
             })
         });
-        let mut taken = Vec::new();
-        for (number, taker) in (0..).zip(takers.collect::<Vec<_>>()) {
-            taken.extend(taker.join().unwrap().into_iter().map(|first| (first, first + 499 + number)));
-        }
+        let mut taken = takers.into_iter().flat_map(|taker| taker.join().unwrap()).collect::<Vec<_>>();
         taken.sort_unstable();
         assert!(taken.windows(2).all(|pair| pair[0].1 < pair[1].0), "{taken:?}");
         let limit = read_limit(&disk);
