@@ -22,17 +22,20 @@ pub enum Fault {
     Once(i32),
     /// Every operation fails with this error, if it can.
     ForGood(i32),
+    /// One write does half of its work, and there is no space for the rest.
+    NoSpaceMidway,
     /// One read or write does half of its work.
     ShortOnce,
     /// Every read and write does a few bytes at a time.
     ShortForGood,
 }
 
-pub const FAULTS: [Fault; 8] = [
+pub const FAULTS: [Fault; 9] = [
     Fault::PowerCut,
     Fault::Once(EIO),
     Fault::Once(ENOSPC),
     Fault::ForGood(ENOSPC),
+    Fault::NoSpaceMidway,
     Fault::Once(EINTR),
     Fault::ForGood(EINTR),
     Fault::ShortOnce,
@@ -45,8 +48,13 @@ impl Fault {
         matches!(self, Self::Once(EINTR) | Self::ForGood(EINTR) | Self::ShortOnce | Self::ShortForGood)
     }
 
+    /// Whether it can meet this operation first.
+    fn can_meet(self, op: Op) -> bool {
+        self.fate(op, 0, 0) != Fate::Pass || matches!(self, Self::ForGood(_) | Self::ShortForGood)
+    }
+
     /// What happens to the operation `number` when this fault comes at the operation `at`.
-    fn fate(self, op: Op, number: u64, at: u64) -> Fate {
+    fn fate(self, op: Op, number: usize, at: usize) -> Fate {
         let (is_it, is_later) = (number == at, number >= at);
         let half = match op {
             Op::Write { len, .. } => Some(len / 2).filter(|&half| half > 0),
@@ -60,9 +68,11 @@ impl Fault {
             // A signal comes again and again, but a call that is repeated ends between two of them.
             Self::ForGood(EINTR) if (number - at).is_multiple_of(2) && can_fail_with(op, EINTR) => Fate::Fail(EINTR),
             Self::ForGood(code) if code != EINTR && can_fail_with(op, code) => Fate::Fail(code),
+            Self::NoSpaceMidway if is_it && op != Op::Read => half.map_or(Fate::Pass, Fate::Short),
+            Self::NoSpaceMidway if number == at + 1 && half.is_some() && op != Op::Read => Fate::Fail(ENOSPC),
             Self::ShortOnce if is_it => half.map_or(Fate::Pass, Fate::Short),
             Self::ShortForGood => half.map_or(Fate::Pass, |half| Fate::Short(half.min(40))),
-            Self::Once(_) | Self::ForGood(_) | Self::ShortOnce => Fate::Pass,
+            Self::Once(_) | Self::ForGood(_) | Self::NoSpaceMidway | Self::ShortOnce => Fate::Pass,
         }
     }
 }
@@ -81,15 +91,17 @@ pub struct Run<'a> {
     pub fs: FaultFs,
     pub dir: &'a Path,
     pub fault: Option<Fault>,
-    /// The operation that the fault met.
-    met: Arc<Mutex<Option<Op>>>,
+    at: usize,
+    /// The operations up to now.
+    seen: Arc<Mutex<Vec<Op>>>,
     /// Each operation, with the name of the file.
     pub ops: Receiver<(Op, String)>,
 }
 
 impl Run<'_> {
+    /// The operation that the fault met first.
     pub fn met(&self) -> Option<Op> {
-        *self.met.lock().unwrap()
+        self.seen.lock().unwrap().get(self.at).copied()
     }
 }
 
@@ -101,8 +113,6 @@ pub fn scratch() -> tempfile::TempDir {
 
 /// Runs `scenario` as the file says. `prepare` makes the workdir, in a directory that exists; `scenario` returns what its
 /// callers know in the end; `check` looks at a workdir that is left; `go_on` goes on with the same disk.
-///
-/// Returns how many operations the scenario has, and how many workdirs were checked.
 pub fn at_every_operation<K: Debug>(
     faults: &[Fault],
     page_len: usize,
@@ -110,32 +120,28 @@ pub fn at_every_operation<K: Debug>(
     scenario: impl Fn(&Run<'_>) -> K,
     check: impl Fn(&Path, &K, &str),
     go_on: impl Fn(&Run<'_>, K, &str),
-) -> (u64, usize) {
+) {
     let mut checked = HashSet::new();
-    let mut run = |fault: Option<Fault>, at: u64| {
+    let mut run = |fault: Option<Fault>, at: usize| {
         let parent = scratch();
         let dir = parent.path().join("wd");
         prepare(&dir);
-        let (count, met) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(None)));
-        let (counted, meets) = (Arc::clone(&count), Arc::clone(&met));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sees = Arc::clone(&seen);
         let (report, ops) = unbounded();
         let fs = FaultFs::with_pages(&dir, page_len, move |op, path| {
             let _ = report.send((op, path.file_name().unwrap_or_default().to_string_lossy().into_owned()));
-            let mut count = counted.lock().unwrap();
-            let fate = fault.map_or(Fate::Pass, |fault| fault.fate(op, *count, at));
-            if *count == at {
-                *meets.lock().unwrap() = Some(op);
-            }
-            *count += 1;
-            fate
+            let mut seen = sees.lock().unwrap();
+            seen.push(op);
+            fault.map_or(Fate::Pass, |fault| fault.fate(op, seen.len() - 1, at))
         });
-        let run = Run { fs: fs.clone(), dir: &dir, fault, met, ops };
+        let run = Run { fs: fs.clone(), dir: &dir, fault, at, seen, ops };
         let known = scenario(&run);
-        let operations = *count.lock().unwrap();
+        let operations = run.seen.lock().unwrap().clone();
         let context = format!("{fault:?} at operation {at}, {:?}", run.met());
         let everything = fs.cut_power(Left::Everything);
         assert_eq!(everything, disk::read(&dir), "{context}: the record is right");
-        let mut cuts = fs.power_cuts(at);
+        let mut cuts = fs.power_cuts(u64::try_from(at).unwrap());
         cuts.push(everything);
         for files in cuts {
             if checked.insert((checksums(&files), format!("{known:?}"))) {
@@ -148,17 +154,20 @@ pub fn at_every_operation<K: Debug>(
         go_on(&run, known, &format!("{context}, another process goes on"));
         operations
     };
-    let operations = run(None, u64::MAX);
-    assert!(operations > 10, "{operations}");
+    let operations = run(None, 0);
+    assert!(operations.len() > 10, "{operations:?}");
     for &fault in faults {
         // With a fault a run may take more operations than without.
-        let mut at = 0;
-        while run(Some(fault), at) > at {
-            at += 1;
+        for at in 0.. {
+            if operations.get(at).is_some_and(|&op| !fault.can_meet(op)) {
+                continue;
+            }
+            if run(Some(fault), at).len() <= at {
+                assert!(at >= operations.len() / 2, "{fault:?}: {at} of {} operations", operations.len());
+                break;
+            }
         }
-        assert!(at >= operations / 2, "{fault:?}: {at} of {operations} operations");
     }
-    (operations, checked.len())
 }
 
 fn checksums(files: &Files) -> Vec<(OsString, usize, u32)> {
