@@ -63,10 +63,16 @@
 //! | `State::cluster` | the catalog and the stores' numbers | poll threads for one look or change, or a slice of many; the writer for a slice of a batch |
 //! | `State::allocators` | both counters and the requests that wait for a refill | poll threads for one take; the writer for a refill |
 //! | [`client::tso`]'s state, then a batch's waiters | who waits for which timestamp | callers and the client's poll thread, for one step |
+//! | the batcher's timer, then its state | the thread that looks at the clock | callers, to start or wake it |
+//! | a timestamp stream's writer, then its pending calls | the open stream; the calls that it has not answered, in order | callers and the client's poll thread, while a request is handed to gRPC, or for one pop |
+//! | what the PD refused last | the reason for callers whose time is over | callers and the client's poll thread, for one look or change |
+//! | a connection's last attempt | when gRPC was last told to connect | as above |
 //! | [`client::router`]'s lookups, then its cache | which keys are being looked up; the known regions | callers, for one look or change |
 //! | a client's id range | the ids that are left | callers, for one take |
 //!
-//! A PD's two locks are never held together, and no lock is held across a system call; a client's never across a call.
+//! A PD's two locks are never held together, and never across a system call. A client's are never held while an answer is
+//! waited for, but two of them may be across a system call: the stream's writer, of gRPC, and the timer's, which starts a
+//! thread.
 //!
 //! # Modules, in reading order
 //!

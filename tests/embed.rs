@@ -1,7 +1,7 @@
 //! Placement drivers inside the caller's process: with a network and without one, in memory and on a workdir, and how they
 //! end.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
+use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use grpcio::{CallOption, RpcStatusCode, WriteFlags};
 use pd_lite::proto::pd::TsoRequest;
@@ -58,6 +59,31 @@ fn an_embedded_server_answers_its_client_and_every_other() {
     assert_eq!(other.remove_region(RegionId(1)), Ok(true));
     assert_eq!(client.region_by_key(b"hello"), Ok(None));
     server.stop().unwrap();
+}
+
+/// Both ends of the connections to `addr` that stand in this network namespace.
+fn ends(addr: &str) -> usize {
+    let port = addr.parse::<SocketAddr>().unwrap().port();
+    let end = format!(":{port:04X}");
+    // gRPC's sockets are of IPv6, with mapped addresses, where the machine has that.
+    let sockets = ["tcp", "tcp6"].map(|of| std::fs::read_to_string(format!("/proc/self/net/{of}")).unwrap_or_default());
+    let is_end = |socket: &&str| {
+        let mut fields = socket.split_whitespace().skip(1);
+        let addrs = [fields.next(), fields.next()];
+        addrs.iter().flatten().any(|addr| addr.ends_with(&end)) && fields.next() == Some("01")
+    };
+    sockets.iter().flat_map(|sockets| sockets.lines()).filter(is_end).count()
+}
+
+#[test]
+fn the_client_of_an_embedded_server_is_connected_before_its_first_call() {
+    let server = Server::builder().start().unwrap();
+    assert_eq!(ends(server.addr()), 0);
+    let client = server.client();
+    assert_eq!(ends(server.addr()), 2);
+    let _same = server.client();
+    assert_eq!(client.get_ts(), Ok(1));
+    assert_eq!(ends(server.addr()), 2, "one connection for all");
 }
 
 #[test]
@@ -387,6 +413,46 @@ fn calls_about_many_are_the_same_with_and_without_a_network() {
     let (there, here) = (client.status().unwrap(), pd.status().unwrap());
     assert_eq!((there.regions, there.limits.request_bytes, here.limits.request_bytes), (3000, 65_536, 0));
     assert_eq!(there, Status { limits: there.limits, ..here });
+}
+
+#[test]
+fn timestamps_are_futures_without_a_network_too() {
+    fn goes_anywhere<F: Future + Send + 'static>(future: F) -> F {
+        future
+    }
+    let pd = Pd::in_memory();
+    let lazy = goes_anywhere(pd.get_ts_async());
+    assert_eq!(pd.get_ts(), Ok(1));
+    assert_eq!(block_on(lazy), Ok(2), "it asks when it is polled");
+    assert_eq!(block_on(goes_anywhere(pd.get_ts_batch_async(10))), Ok(3..=12));
+    assert!(matches!(block_on(pd.get_ts_batch_async(0)), Err(Error::Invalid(_))));
+    assert_eq!(block_on(pd.get_ts_batch_async(1 << 21)), pd.get_ts_batch(1 << 21));
+    drop(pd.get_ts_async());
+    assert_eq!(pd.get_ts(), Ok(13), "what is refused or never polled moves nothing");
+
+    let after_the_last_handle = pd.get_ts_async();
+    drop(pd);
+    assert_eq!(block_on(after_the_last_handle), Ok(14));
+}
+
+#[test]
+fn futures_of_timestamps_wait_for_the_disk_and_end_with_the_pd() {
+    let workdir = tempfile::tempdir().unwrap();
+    let pd = durable(workdir.path());
+    // Far more than is set aside at the start: the first ones have to wait for the disk.
+    let count = 1 << 20;
+    let mut ranges = block_on(join_all((0..16).map(|_| pd.get_ts_batch_async(count))))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap();
+    ranges.sort_by_key(|range| *range.start());
+    for (at, range) in (0..).zip(&ranges) {
+        assert_eq!(range, &(at * count + 1..=(at + 1) * count));
+    }
+    let late = pd.get_ts_async();
+    pd.stop().unwrap();
+    assert_eq!(block_on(late), Err(Error::Closed));
+    assert_eq!(block_on(durable(workdir.path()).get_ts_async()), Ok(16 * count + 1));
 }
 
 #[test]

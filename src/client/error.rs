@@ -179,13 +179,19 @@ impl fmt::Display for Error {
         match self {
             Self::Invalid(what) => f.write_str(what),
             Self::Unreachable { addrs, waited } => {
-                write!(f, "no PD can be reached at {addrs} within {waited:?}; is it running there?")
+                write!(f, "no PD can be reached at {addrs} within {waited:.1?}; is it running there?")
             }
             Self::TimedOut { addr, waited } => {
-                write!(f, "the PD at {addr} has not answered within {waited:?}; a change may have taken effect")
+                write!(
+                    f,
+                    "the PD at {addr} has not answered within {waited:.1?}; if it was to change something, that may have happened"
+                )
             }
             Self::Lost { addr, reason } => {
-                write!(f, "the PD at {addr} was lost during the call ({reason}); a change may have taken effect")
+                write!(
+                    f,
+                    "the PD at {addr} was lost during the call ({reason}); if it was to change something, that may have happened"
+                )
             }
             Self::NotSent { after } => write!(f, "not sent, for what came before it failed: {after}"),
             Self::Refused { refusal, message } => write!(f, "{message} ({refusal})"),

@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use self::connections::Connections;
 use self::ids::IdRanges;
-use self::retry::Repeat;
+use self::retry::{Repeat, Span};
 use self::tso::{Batcher, BatcherOptions, GrpcTransport, TsBatchFuture, TsFuture};
 use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd, pd_methods, pdlite, pdlite_methods};
@@ -100,8 +100,18 @@ impl Client {
         options.check()?;
         let connections = Arc::new(Connections::new(&options));
         let timestamps = Batcher::new(GrpcTransport::new(Arc::clone(&connections)), BatcherOptions::from(&options));
-        let ids = IdRanges::new(options.id_range);
+        let ids = IdRanges::new(options.id_range, options.timeout);
         Ok(Self { inner: Arc::new(Inner { options, connections, timestamps, ids }) })
+    }
+
+    /// Waits for the connection that the first call would make, at most a call's timeout.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable`.
+    pub(crate) fn wait_for_connection(&self) -> Result<(), Error> {
+        let span = Span::new(self.inner.options.timeout);
+        pollster::block_on(self.inner.connections.ready(span.deadline)).map(drop)
     }
 
     /// Reports a store's numbers. Returns the PD's hints: leaders that it should transfer.
@@ -217,7 +227,8 @@ impl Client {
         self.inner.timestamps.get_batch(count)
     }
 
-    /// [`Client::get_ts`] as a future, for any executor.
+    /// [`Client::get_ts`] as a future, for any executor. Its waker is called on the client's poll thread, which all calls
+    /// depend on: one that polls at once, there, must make no blocking call of the client.
     pub fn get_ts_async(&self) -> TsFuture {
         self.inner.timestamps.get_async()
     }
@@ -228,14 +239,14 @@ impl Client {
     }
 
     /// `count` ids that nobody has got before: consecutive ones. With [`ClientOptions::id_range`] they come from memory, as
-    /// long as it holds so many in a row; the calls that are made then are shared by those who wait for them, failures
-    /// included.
+    /// long as it holds so many in a row; the calls for a range are shared by those who wait for them, failures included.
+    /// A `count` of a whole range or more is a call of its own.
     ///
     /// # Errors
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the PD's limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        self.inner.ids.take(count, |count| self.inner.alloc_ids(count))
+        self.inner.ids.take(count, |count| self.inner.alloc_ids(count), |waited| self.inner.late(waited))
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Durability {
 /// What a request to a server may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Bytes of a message.
+    /// Bytes of a message; 0: no limit.
     pub request_bytes: u64,
     /// Bytes of a region's start or end key.
     pub key_bytes: u64,

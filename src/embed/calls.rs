@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::Pd;
 use crate::client::router::RegionSource;
 use crate::client::scan::{Page, scan};
+use crate::client::tso::{check_count, range};
 use crate::client::{Error, Status, Store, messages};
 use crate::core::{KeyRange, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::proto::{pd as pb, pdlite};
@@ -137,9 +138,29 @@ impl Pd {
     ///
     /// Those of [`Pd::get_ts`]; `Invalid` for a count of 0; `Refused` for one above the limit.
     pub fn get_ts_batch(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::TsoRequest { count: check_count(count)?, ..Default::default() };
+        let request = timestamps(count)?;
         let answer = self.call(|pd| pd.tso(&request))?;
-        Ok(values(answer.timestamp, answer.count))
+        Ok(range(answer.timestamp, answer.count))
+    }
+
+    /// [`Pd::get_ts`] as a future, for any executor. It asks when it is polled first; until it ends it counts as a handle.
+    /// Dropped before, it may leave a gap.
+    pub fn get_ts_async(&self) -> impl Future<Output = Result<u64, Error>> + Send + use<> {
+        let timestamps = self.get_ts_batch_async(1);
+        async move { timestamps.await.map(|timestamps| *timestamps.start()) }
+    }
+
+    /// [`Pd::get_ts_batch`] as a future. As [`Pd::get_ts_async`].
+    pub fn get_ts_batch_async(
+        &self,
+        count: u64,
+    ) -> impl Future<Output = Result<RangeInclusive<u64>, Error>> + Send + use<> {
+        let pd = self.clone();
+        async move {
+            let request = timestamps(count)?;
+            let answer = pd.call_async(|pd| pd.tso(&request)).await?;
+            Ok(range(answer.timestamp, answer.count))
+        }
     }
 
     /// `count` ids that nobody has got before: consecutive ones.
@@ -148,9 +169,10 @@ impl Pd {
     ///
     /// `Invalid` for a count of 0, `Refused` for one above the limit, and what every call can end with.
     pub fn alloc_id(&self, count: u64) -> Result<RangeInclusive<u64>, Error> {
-        let request = pb::AllocIDRequest { count: check_count(count)?, ..Default::default() };
+        check_count(count)?;
+        let request = pb::AllocIDRequest { count, ..Default::default() };
         let answer = self.call(|pd| pd.alloc_id(&request))?;
-        Ok(values(answer.first_id, answer.count))
+        Ok(range(answer.first_id, answer.count))
     }
 
     fn verdict(&self, verdict: pdlite::RegionVerdict) -> Result<(), Error> {
@@ -171,12 +193,10 @@ fn found(answer: &pb::GetRegionByKeyResponse) -> Option<Region> {
     answer.region.as_ref().map(Region::from)
 }
 
-/// Refuses a count of 0, which would be taken as 1.
-fn check_count(count: u64) -> Result<u64, Error> {
-    if count == 0 { Err(Error::Invalid("a count of 0 asks for nothing".to_owned())) } else { Ok(count) }
-}
-
-/// `count` values from `first` on; at least one, and never above the end of the 64 bits.
-fn values(first: u64, count: u64) -> RangeInclusive<u64> {
-    first..=first + (count - 1)
+/// # Errors
+///
+/// `Invalid` for a count of 0, which a service would take as 1.
+fn timestamps(count: u64) -> Result<pb::TsoRequest, Error> {
+    check_count(count)?;
+    Ok(pb::TsoRequest { count, ..Default::default() })
 }

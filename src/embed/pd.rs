@@ -19,8 +19,9 @@ use crate::storage::StorageError;
 /// A placement driver in this process, without a network. The calls are [`crate::Client`]'s, with the same results, but for
 /// what only a network brings. Cloning it is cheap, and the clones share everything.
 ///
-/// A call waits for the disk when it has to, however long that takes; in memory none waits. When the last handle goes, the
-/// exact counters are written. [`crate::guide`] shows more.
+/// A call waits for the disk when it has to, however long that takes; in memory none waits. Timestamps come as futures too,
+/// which need no executor of a certain kind. When the last handle goes, the exact counters are written. [`crate::guide`]
+/// shows more.
 ///
 /// ```
 /// use pd_lite::{Epoch, Pd, Region, RegionId};
@@ -112,7 +113,21 @@ impl Pd {
             Ok(Reply::Later(answer)) => pollster::block_on(answer),
             Err(error) => Err(error),
         };
-        answer.map_err(|error| self.refused(error.code().into(), error.to_string()))
+        answer.map_err(|error| self.failed(&error))
+    }
+
+    /// Makes a call. The future is ready at once unless the disk has to be waited for.
+    pub(super) async fn call_async<T>(&self, call: impl FnOnce(&service::Pd) -> Answer<T>) -> Result<T, Error> {
+        let answer = match call(&self.inner.service) {
+            Ok(Reply::Now(answer)) => Ok(answer),
+            Ok(Reply::Later(answer)) => answer.await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &service::Error) -> Error {
+        self.refused(error.code().into(), error.to_string())
     }
 
     /// What a failure, told as over a network, is without one: nobody is ever lost.

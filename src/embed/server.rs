@@ -136,19 +136,27 @@ impl Server {
         self.front.addr()
     }
 
-    /// A client of this server, ready to use. All that are asked for share one connection; for other options than the default
-    /// ones, [`Client::new`] with [`Server::addr`].
+    /// A client of this server, connected. All that are asked for share one connection, for which the first one waits: should
+    /// it not stand within 2 s, the client's calls go on trying. For other options than the default ones, [`Client::new`] with
+    /// [`Server::addr`].
     ///
     /// # Panics
     ///
     /// Never: a server's own address is one that a client takes.
     #[must_use]
     pub fn client(&self) -> Client {
-        let connect = || -> Result<Client, Error> {
+        let make = || -> Result<Client, Error> {
             let options = ClientOptions::new(&reachable(self.addr()));
             Client::new(ClientOptions { request_bytes_max: self.request_bytes_max.max(1), ..options })
         };
-        self.client.get_or_init(|| connect().expect("a resolved address, and no option is 0")).clone()
+        let connected = || {
+            let client = make().expect("a resolved address, and no option is 0");
+            if let Err(error) = client.wait_for_connection() {
+                log::warn!("the client of the server in this process is not connected yet: {error}");
+            }
+            client
+        };
+        self.client.get_or_init(connected).clone()
     }
 
     /// The same placement driver without the network.

@@ -1,5 +1,5 @@
-//! RegionHeartbeat and RemoveRegion, and what each region of RegionHeartbeats goes through: in memory at once under the lock; on disk through the writer, but for what needs no
-//! record.
+//! RegionHeartbeat and RemoveRegion, and what each region of RegionHeartbeats goes through: in memory at once under the
+//! lock; on disk through the writer, but for what needs no record.
 //!
 //! The fast path of a durable placement driver answers on the caller's thread, and only when no edit of the region is on
 //! its way: an unchanged heartbeat is accepted, a stale one refused, and removing an unknown region changes nothing.

@@ -175,7 +175,9 @@ fn a_limit_that_sank_with_the_connection_is_found_out_within_the_call() {
     // It shares the connection, so both callers learn that it broke.
     client.remove_region(RegionId(1)).unwrap_err();
     assert!(caller.join().unwrap().iter().all(Result::is_ok));
-    assert_eq!((seen.regions(), asked.messages().len()), ((1..=100).collect(), 2));
+    assert_eq!(seen.regions(), (1..=100).collect::<Vec<_>>());
+    // Because of the refusal and because of the loss, which may come to the same.
+    assert!((2..=3).contains(&asked.messages().len()));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Timestamps of the real PD under many callers: unique, rising, above all that was returned before, also when it is killed
 //! and comes back.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::executor::LocalPool;
 use futures::future::join_all;
@@ -200,4 +201,27 @@ fn ids_from_ranges_are_unique_and_cost_few_calls() {
     assert!(matches!(client.alloc_id(0), Err(Error::Invalid(_))));
     drop(relay);
     server.stop();
+}
+
+/// The stream held a dropped client's connection and poll thread for good: gRPC cancels no call whose queue has ended.
+#[test]
+fn a_dropped_client_leaves_nothing_open() {
+    let pd = Launch::in_memory().start();
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", pd.pid())).unwrap().count();
+    // The server opens some of its own for its first clients.
+    patient(pd.addr()).get_ts().unwrap();
+    let kept = patient(pd.addr());
+    kept.get_ts().unwrap();
+    let before = descriptors();
+    let clients: Vec<Client> = (0..20).map(|_| patient(pd.addr())).collect();
+    for client in &clients {
+        client.get_ts().unwrap();
+    }
+    assert!(descriptors() >= before + 20);
+    drop(clients);
+    let begun = Instant::now();
+    while descriptors() > before {
+        assert!(begun.elapsed() < HANG, "connections of dropped clients stay open");
+        thread::yield_now();
+    }
 }

@@ -1,12 +1,16 @@
 //! PD-first routing: which region holds a key, out of a cache that the PD fills.
 //!
-//! ```no_run
-//! # fn call_store(_: &pd_lite::core::Region) -> Result<(), ()> { Ok(()) }
-//! # fn main() -> Result<(), pd_lite::client::Error> {
-//! use pd_lite::client::Client;
-//! use pd_lite::client::router::Router;
+//! ```
+//! use pd_lite::{Client, Router};
 //!
-//! let router = Router::new(Client::connect("127.0.0.1:2379")?);
+//! # use pd_lite::{Epoch, Region, RegionId, Server};
+//! # let server = Server::builder().start()?;
+//! # let addr = server.addr();
+//! # let region = Region::new(RegionId(1), b"", b"", Epoch { version: 1, conf_version: 1 }, []);
+//! # server.client().region_heartbeat(&region)?;
+//! # let mut answers = [Err(()), Ok(())].into_iter();
+//! # let mut call_store = |_: &Region| answers.next().unwrap();
+//! let router = Router::new(Client::connect(addr)?);
 //! while let Some(region) = router.region(b"key")? {
 //!     match call_store(&region) {
 //!         Ok(()) => break,
@@ -14,8 +18,8 @@
 //!         Err(()) => router.invalidate(region.id(), region.epoch()),
 //!     }
 //! }
-//! # Ok(())
-//! # }
+//! # assert_eq!((router.stats().lookups, answers.next()), (2, None));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! What the cache does not hold is looked up at the PD, and nowhere else: a configuration file is no route. A key between the

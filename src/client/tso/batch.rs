@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -36,12 +37,19 @@ pub(super) struct Batch {
 /// The callers of a batch that wait, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    /// `None`: has left, or was told that its time is over.
-    wakers: Vec<Option<Waker>>,
-    /// How many are `Some`.
+    slots: Vec<Slot>,
+    /// How many have a waker.
     live: usize,
     /// Ticks in which callers came, each with the slot behind the last of them; ascending.
     ages: VecDeque<(u64, usize)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// As that of its [`Place`].
+    offset: u64,
+    /// `None`: has left, or was told that its time is over.
+    waker: Option<Waker>,
 }
 
 /// A caller's place in a batch.
@@ -64,6 +72,13 @@ pub(super) enum Progress {
     /// It has waited as long as it may.
     Expired,
     Failed(Error),
+}
+
+/// Wakes a caller. One whose waker panics keeps no other from being woken, and ends no thread of the client's.
+pub(super) fn wake(waker: Waker) {
+    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        log::error!("the waker of a future for timestamps panicked; its task may wait for ever");
+    }
 }
 
 impl Batch {
@@ -102,19 +117,35 @@ impl Batch {
         {
             waiters.ages.pop_front();
             let from = self.expired.swap(behind, Ordering::Release);
-            let expired = waiters.wakers[from..behind].iter_mut().filter_map(Option::take);
+            let expired = waiters.slots[from..behind].iter_mut().filter_map(|slot| slot.waker.take());
             let before = woken.len();
             woken.extend(expired);
             waiters.live -= woken.len() - before;
         }
     }
+
+    /// Removes the slots at the end whose callers have left. Returns how many, and the offset of the first of them.
+    pub(super) fn trim(&self, waiters: &mut Waiters) -> Option<(usize, u64)> {
+        // A slot whose caller's time is over may be looked at yet, and another caller's there would be over as well.
+        let expired = self.expired.load(Ordering::Acquire);
+        let live = waiters.slots[expired..].iter().rposition(|slot| slot.waker.is_some());
+        let kept = live.map_or(expired, |at| expired + at + 1);
+        let offset = waiters.slots.get(kept)?.offset;
+        let trimmed = waiters.slots.drain(kept..).count();
+        let reaches = waiters.ages.partition_point(|(_, behind)| *behind < kept);
+        waiters.ages.truncate(reaches + usize::from(live.is_some()));
+        if let Some((_, behind)) = waiters.ages.back_mut() {
+            *behind = kept;
+        }
+        Some((trimmed, offset))
+    }
 }
 
 impl Waiters {
-    /// Adds a caller that comes in `tick`; returns its slot.
-    pub(super) fn push(&mut self, waker: &Waker, tick: u64) -> usize {
-        let slot = self.wakers.len();
-        self.wakers.push(Some(waker.clone()));
+    /// Adds a caller that comes in `tick`, and whose values begin at `offset`; returns its slot.
+    pub(super) fn push(&mut self, waker: &Waker, tick: u64, offset: u64) -> usize {
+        let slot = self.slots.len();
+        self.slots.push(Slot { offset, waker: Some(waker.clone()) });
         self.live += 1;
         match self.ages.back_mut() {
             Some((came, behind)) if *came == tick => *behind = slot + 1,
@@ -128,22 +159,22 @@ impl Waiters {
         self.live
     }
 
-    /// How many callers ever came.
+    /// How many callers have a slot, those that have left included.
     pub(super) fn callers(&self) -> usize {
-        self.wakers.len()
+        self.slots.len()
     }
 
     /// Takes the caller in `slot` out, if it still waits. Its waker is dropped by the one who called, without a lock: that
     /// can drop a task, and with it other callers.
     pub(super) fn leave(&mut self, slot: usize) -> Option<Waker> {
-        let waker = self.wakers.get_mut(slot)?.take();
+        let waker = self.slots.get_mut(slot)?.waker.take();
         self.live -= usize::from(waker.is_some());
         waker
     }
 
     /// Changes whom to wake for the caller in `slot`, if it still waits. Returns the waker before, as [`Waiters::leave`].
     pub(super) fn replace(&mut self, slot: usize, waker: &Waker) -> Option<Waker> {
-        match self.wakers.get_mut(slot) {
+        match self.slots.get_mut(slot).map(|slot| &mut slot.waker) {
             Some(Some(known)) if !known.will_wake(waker) => Some(mem::replace(known, waker.clone())),
             _ => None,
         }
@@ -151,7 +182,7 @@ impl Waiters {
 
     /// Wakes all who wait. Returns itself empty, for the next batch.
     pub(super) fn wake(mut self) -> Self {
-        self.wakers.drain(..).flatten().for_each(Waker::wake);
+        self.slots.drain(..).filter_map(|slot| slot.waker).for_each(wake);
         self.live = 0;
         self.ages.clear();
         self
@@ -159,7 +190,7 @@ impl Waiters {
 
     /// How many callers fit without growing.
     pub(super) fn capacity(&self) -> usize {
-        self.wakers.capacity()
+        self.slots.capacity()
     }
 }
 

@@ -9,7 +9,8 @@
 //!
 //! Time: a blocking caller looks at the clock itself. A future is told by the batcher's timer thread that its time is over,
 //! up to two ticks (a quarter of the timeout, at most half a second) late. Each caller's time runs from when it asked,
-//! whatever batch it is in; a call gets the whole timeout from when it is sent, which no caller in it outlives.
+//! whatever batch it is in; but that of a future which asks again, for its batch was too much for the PD, starts over. A call
+//! gets the whole timeout from when it is sent, which no caller in it outlives.
 //!
 //! Locks: `Shared::state`, then a batch's waiters. Neither is held while a call is made, a waker is woken or one is dropped.
 //!
@@ -56,7 +57,8 @@ pub struct BatcherOptions {
     pub timeout: Duration,
     /// Calls in flight, at least 1.
     pub calls_max: usize,
-    /// Callers that wait for a call to be sent.
+    /// Callers that wait for a call to be sent. Those that have left the queue before others keep a place in it until their
+    /// batch goes; all together are at most twice as many.
     pub queue_max: usize,
     /// Timestamps of one call; a caller that wants more gets a call of its own.
     pub batch_max: u64,
@@ -155,12 +157,12 @@ impl Batcher {
 /// # Errors
 ///
 /// [`Error::Invalid`] for 0.
-fn check_count(count: u64) -> Result<(), Error> {
+pub(crate) fn check_count(count: u64) -> Result<(), Error> {
     if count == 0 { Err(Error::Invalid("a count of 0 asks for nothing".into())) } else { Ok(()) }
 }
 
 /// `count` values from `first` on. Every call's values were checked to end within u64.
-fn range(first: u64, count: u64) -> RangeInclusive<u64> {
+pub(crate) fn range(first: u64, count: u64) -> RangeInclusive<u64> {
     first..=first + (count - 1)
 }
 
@@ -196,8 +198,10 @@ impl Shared {
         let (asking, _) = ASKING.get();
         if ptr::eq(asking, Arc::as_ptr(self)) {
             ASKING.set((asking, true));
-        } else if let Some(next) = self.next_call() {
-            self.ask(next);
+        } else {
+            while let Some(next) = self.next_call() {
+                self.ask(next);
+            }
         }
     }
 
@@ -218,10 +222,12 @@ impl Shared {
         let asking = Arc::as_ptr(self);
         let _restore = Restore(ASKING.replace((asking, false)));
         let mut next = Some(next);
+        let mut has_ended = false;
         while let Some(Next { batch, count, deadline }) = next {
             self.transport.ask(Call::new(self, batch, count, deadline));
-            let (_, ended) = ASKING.replace((asking, false));
-            next = if ended { self.next_call() } else { None };
+            // Several may have ended: it goes on until no call can be made.
+            has_ended |= ASKING.get().1;
+            next = if has_ended { self.next_call() } else { None };
         }
     }
 

@@ -6,6 +6,7 @@
 //! - `in_flight <= calls_max`; and `in_flight < calls_max` leaves the queue empty, once whoever changed either has taken
 //!   [`State::next_call`] until it gave none.
 //! - `queued` is the number of live callers in the queue; `queued <= queue_max`, but for callers that ask again.
+//!   `slots` is the number of their slots and of those that others have left there; it is at most twice as high.
 //! - `highest` never falls. A call's answer lies above `highest` as it was when the call was sent, and apart from the
 //!   answers that came while it was in flight; the first that does not ends everything, for good.
 
@@ -18,6 +19,9 @@ use std::time::Instant;
 use super::BatcherOptions;
 use super::batch::{Batch, Outcome, Place, Waiters};
 use crate::client::{Error, Refusal};
+
+/// Slots of the queue for each caller that may wait in it; the others are of callers that have left.
+const SLOTS_A_CALLER: usize = 2;
 
 /// A batch that is not sent yet.
 struct Queued {
@@ -76,6 +80,7 @@ pub(super) struct State {
     /// The number of the queue's first batch, or of the next one.
     first_number: u64,
     queued: usize,
+    slots: usize,
     in_flight: Vec<InFlight>,
     /// Timestamps of one call: `batch_max`, or less once a PD has refused so many.
     count_max: u64,
@@ -94,6 +99,7 @@ impl State {
             queue: VecDeque::new(),
             first_number: 0,
             queued: 0,
+            slots: 0,
             in_flight: Vec::new(),
             count_max: options.batch_max,
             highest: 0,
@@ -110,8 +116,9 @@ impl State {
         if let Some(error) = &self.poison {
             return Err(error.clone());
         }
-        if self.queued >= self.options.queue_max && !again {
-            return Err(Error::QueueFull { max: self.options.queue_max });
+        let max = self.options.queue_max;
+        if (self.queued >= max || self.slots >= max.saturating_mul(SLOTS_A_CALLER)) && !again {
+            return Err(Error::QueueFull { max });
         }
         let fits = |queued: &Queued| queued.count.checked_add(count).is_some_and(|sum| sum <= self.count_max);
         if !self.queue.back().is_some_and(fits) {
@@ -123,7 +130,8 @@ impl State {
         let offset = open.count;
         open.count += count;
         self.queued += 1;
-        Ok(Place::new(Arc::clone(&open.batch), open.waiters.push(waker, self.tick), offset))
+        self.slots += 1;
+        Ok(Place::new(Arc::clone(&open.batch), open.waiters.push(waker, self.tick, offset), offset))
     }
 
     /// Whether a batch waits that may be sent.
@@ -137,6 +145,7 @@ impl State {
             let Queued { batch, waiters, count } = self.queue.pop_front()?;
             self.first_number += 1;
             self.queued -= waiters.live();
+            self.slots -= waiters.callers();
             if waiters.live() == 0 {
                 continue;
             }
@@ -166,6 +175,7 @@ impl State {
                 Err(error) => {
                     self.first_number = self.number_behind(self.queue.len());
                     self.queued = 0;
+                    self.slots = 0;
                     abandoned = Some((self.queue.drain(..).map(Queued::close).collect(), error.clone()));
                     Outcome::Failed(error)
                 }
@@ -206,9 +216,25 @@ impl State {
             Some(waiters) => {
                 let waker = waiters.leave(place.slot);
                 self.queued -= usize::from(waker.is_some());
+                self.trim();
                 waker
             }
             None => place.batch.waiters().leave(place.slot),
+        }
+    }
+
+    /// Takes back what callers leave at the queue's end. What they leave before others goes with its batch.
+    fn trim(&mut self) {
+        while let Some(mut last) = self.queue.pop_back() {
+            if let Some((trimmed, offset)) = last.batch.trim(&mut last.waiters) {
+                last.count = offset;
+                self.slots -= trimmed;
+            }
+            if last.waiters.callers() > 0 {
+                return self.queue.push_back(last);
+            }
+            // Its number is given again: nobody has a place in it.
+            self.recycle(last.waiters);
         }
     }
 

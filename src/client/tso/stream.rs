@@ -32,8 +32,10 @@ pub(super) struct TsoStream {
 }
 
 struct Writer {
-    connection: Arc<Connection>,
+    /// Dropped before the connection, which may be the client's last: that ends the poll thread's queue, and gRPC does not
+    /// cancel a call whose queue has ended.
     sink: ClientDuplexSender<pd::TsoRequest>,
+    connection: Arc<Connection>,
     pending: Arc<Pending>,
 }
 

@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::client::Refusal;
+
+mod freed;
+mod histories;
 
 /// Only a batcher that hangs takes this long.
 const HANG: Duration = Duration::from_secs(60);
@@ -91,6 +92,12 @@ fn held(options: BatcherOptions) -> (Batcher, Held) {
 
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The time of all calls in flight is over.
+fn give_up_all(batcher: &Batcher) {
+    let given_up = batcher.shared.state().give_up(Instant::now() + 2 * HANG);
+    batcher.shared.give_up(given_up);
 }
 
 /// A future that has asked and waits.
@@ -358,115 +365,4 @@ fn a_batcher_that_is_gone_leaves_no_call_and_no_thread_behind() {
         thread::yield_now();
     }
     held.answer(1);
-}
-
-/// A step of a random history; numbers are taken modulo what there is.
-#[derive(Clone, Debug)]
-enum Step {
-    Ask(u64),
-    Poll(usize),
-    Leave(usize),
-    Answer(usize),
-    Fail(usize),
-    Refuse(usize),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => prop_oneof![4 => 1_u64..4, 1 => 1_u64..20].prop_map(Step::Ask),
-        3 => (0_usize..64).prop_map(Step::Poll),
-        2 => (0_usize..64).prop_map(Step::Leave),
-        4 => (0_usize..8).prop_map(Step::Answer),
-        1 => (0_usize..8).prop_map(Step::Fail),
-        1 => (0_usize..8).prop_map(Step::Refuse),
-    ]
-}
-
-/// A caller of a history: its future, whom it told to wake it, and the highest timestamp given to anyone before it asked.
-struct Caller {
-    future: TsBatchFuture,
-    flag: Arc<Flag>,
-    count: u64,
-    floor: u64,
-}
-
-struct History {
-    batcher: Batcher,
-    held: Held,
-    calls_max: usize,
-    next: u64,
-    callers: Vec<Caller>,
-    given: Vec<RangeInclusive<u64>>,
-}
-
-impl History {
-    /// Polls a caller, as one that was woken or for nothing; takes it out when it is done.
-    fn poll(&mut self, at: usize) {
-        let caller = &mut self.callers[at];
-        caller.flag = Arc::new(Flag::default());
-        let waker = Waker::from(Arc::clone(&caller.flag));
-        let Poll::Ready(result) = Pin::new(&mut caller.future).poll(&mut Context::from_waker(&waker)) else { return };
-        let caller = self.callers.swap_remove(at);
-        if let Ok(range) = result {
-            assert!(*range.start() > caller.floor, "above all that was given before it asked");
-            assert_eq!(range.end() - range.start() + 1, caller.count);
-            self.given.push(range);
-        }
-    }
-
-    fn step(&mut self, step: Step) {
-        let calls = self.held.len();
-        match step {
-            Step::Ask(count) => {
-                let floor = self.given.iter().map(|range| *range.end()).max().unwrap_or(0);
-                let future = self.batcher.get_batch_async(count);
-                self.callers.push(Caller { future, flag: Arc::default(), count, floor });
-                self.poll(self.callers.len() - 1);
-            }
-            Step::Poll(at) if !self.callers.is_empty() => self.poll(at % self.callers.len()),
-            Step::Leave(at) if !self.callers.is_empty() => drop(self.callers.swap_remove(at % self.callers.len())),
-            Step::Answer(at) if calls > 0 => {
-                let call = self.held.take(at % calls);
-                let (first, count) = (self.next, call.count());
-                self.next += count + 1;
-                call.end(Ok(Timestamps { first, count }));
-            }
-            Step::Fail(at) if calls > 0 => drop(self.held.take(at % calls)),
-            Step::Refuse(at) if calls > 0 => {
-                let refused = Error::Refused { refusal: Refusal::InvalidArgument, message: String::new() };
-                self.held.take(at % calls).end(Err(refused));
-            }
-            _ => {}
-        }
-        // As an executor does: whoever is woken is polled.
-        while let Some(at) = self.callers.iter().position(|caller| caller.flag.0.load(Ordering::Relaxed)) {
-            self.poll(at);
-        }
-        assert!(self.held.len() <= self.calls_max);
-        let free = self.held.len() < self.calls_max;
-        assert!(!free || !self.batcher.shared.state().may_send(), "nothing waits while a call could be made");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn in_any_history_timestamps_are_unique_rising_and_nobody_is_forgotten(
-        steps in prop::collection::vec(step(), 1..60),
-        calls_max in 1_usize..4,
-        batch_max in 1_u64..12,
-    ) {
-        let (batcher, held) = held(BatcherOptions { calls_max, batch_max, queue_max: 20, ..options() });
-        let mut history = History { batcher, held, calls_max, next: 1, callers: Vec::new(), given: Vec::new() };
-        for step in steps {
-            history.step(step);
-        }
-        while history.held.len() > 0 {
-            history.step(Step::Answer(0));
-        }
-        assert!(history.callers.is_empty(), "{} callers wait for nothing", history.callers.len());
-        history.given.sort_by_key(|range| *range.start());
-        assert!(history.given.windows(2).all(|pair| pair[0].end() < pair[1].start()));
-    }
 }

@@ -1,13 +1,13 @@
 //! The thread that looks at the clock for those who cannot: futures, and calls that never get an answer.
 //!
-//! Loop: a tick is over, ends what is overdue, sends what could not be sent before; while nobody waits, it is parked. End: it
-//! finds its batcher gone, of which it is woken.
+//! Loop: a tick is over, ends what is overdue, sends what waited for a call that it has given up; while nobody waits, it is
+//! parked. End: it finds its batcher gone, of which it is woken.
 
 use std::sync::{Arc, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Shared;
+use super::{Shared, batch};
 
 /// Makes the timer look at the clock again. Where no thread can be started, the next caller tries again.
 pub(super) fn rouse(shared: &Arc<Shared>) {
@@ -51,7 +51,7 @@ impl Shared {
     fn tick(self: &Arc<Self>) -> bool {
         let swept = self.state().tick(Instant::now());
         for waker in swept.expired {
-            waker.wake();
+            batch::wake(waker);
         }
         self.give_up(swept.given_up);
         swept.idle

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::batch::{Batch, Outcome};
+use super::batch::Batch;
 use crate::client::Error;
 
 /// Makes the calls of a [`Batcher`](super::Batcher).
@@ -65,9 +65,9 @@ impl Call {
 
     fn end_with(&mut self, answer: Result<Timestamps, Error>) {
         let Some(batch) = mem::take(&mut self.batch) else { return };
-        match self.shared.upgrade() {
-            Some(shared) => shared.end(&batch, self.count, answer),
-            None => batch.finish(Outcome::Failed(Error::Closed)),
+        // Whoever waits holds the batcher: without one, nobody does. The batch may have its outcome, if it was given up.
+        if let Some(shared) = self.shared.upgrade() {
+            shared.end(&batch, self.count, answer);
         }
     }
 }
@@ -75,5 +75,23 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.end_with(Err(Error::Closed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::Outcome;
+    use super::*;
+
+    /// It set the outcome, which a batch that was given up has already.
+    #[test]
+    fn a_call_that_ends_after_its_batcher_leaves_the_batch_as_it_is() {
+        let batch = Arc::new(Batch::new(0));
+        let call = || Call { shared: Weak::new(), batch: Some(Arc::clone(&batch)), count: 1, deadline: Instant::now() };
+        call().end(Ok(Timestamps { first: 1, count: 1 }));
+        drop(call());
+        assert!(!batch.has_outcome());
+        batch.set(Outcome::Again);
+        drop(call());
     }
 }

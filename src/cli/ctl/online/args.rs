@@ -14,6 +14,8 @@ use crate::client::{Client, ClientOptions};
 const ADDR: &str = "127.0.0.1:2379";
 /// Says otherwise where no flag does.
 const ADDR_VARIABLE: &str = "PD_ADDR";
+/// The most that a server takes; a lower limit is the server's to tell.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// A command line of any of the commands; each takes some of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,8 @@ impl Args {
             (_, addr) => addr.ok().filter(|addr| !addr.is_empty()),
         };
         let addr = self.addr.clone().or(variable).unwrap_or_else(|| ADDR.to_owned());
-        let options = ClientOptions { timeout: self.timeout, ..ClientOptions::new(&addr) };
+        let options =
+            ClientOptions { timeout: self.timeout, request_bytes_max: REQUEST_BYTES_MAX, ..ClientOptions::new(&addr) };
         Ok(Client::new(options)?)
     }
 
