@@ -71,6 +71,8 @@ reach: deps
 
 lint: deps
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/interleavings/Cargo.toml
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 

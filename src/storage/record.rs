@@ -28,6 +28,8 @@
 //!  57  u32    CRC32C of everything from the batch's first byte to here, seeded with the salt
 //!  61  end
 //!
+//! Unfinished (type 0xd2): a region record that is being appended by hand. It gets type 7 in place once all of it is durable.
+//!
 //! A manifest that took the place of another one is complete from its first batch without records on: that is appended when
 //! everything is copied, and no other batch is empty.
 //! ```
@@ -44,8 +46,7 @@ pub const TYPE_LOG_POINTER: u8 = 2;
 pub const TYPE_REGION: u8 = 7;
 pub const TYPE_OPENING: u8 = 0xd0;
 pub const TYPE_COMMIT: u8 = 0xd1;
-/// A plain region record that is being appended by hand: it gets type 7 in place, once all of it is durable. Until then it
-/// is passed over, by the reference as well.
+/// Passed over, by the reference as well.
 pub const TYPE_UNFINISHED: u8 = 0xd2;
 
 /// Tells our opening and commit records from a foreign record that happens to have the same type.

@@ -51,6 +51,7 @@ impl Opened {
                 }
                 let manifest = Manifest::resume(&dir, name, salt, next_batch, end, file_len)?;
                 let mut file = CheckpointFile::new(dir.clone(), checkpoint.limits);
+                // A manifest that is not known as synced could be emptied by damage and pass for one of the reference.
                 let is_known = |synced: &Synced| synced.manifest == manifest.name() && synced.bytes > 0;
                 if !checkpoint.synced.as_ref().is_some_and(is_known) {
                     file.write(checkpoint.limits, &manifest)?;
