@@ -21,16 +21,17 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run cluster build test test-foreign bench reach lint doc ci deps
+.PHONY: help run cluster build test fuzz test-foreign bench reach lint doc ci deps
 .NOTPARALLEL:
 
 help:
 	@echo "make run           a PD on 127.0.0.1:2379, workdir ./artifacts/pd; more flags: make run ARGS='--addr :2379'"
 	@echo "make cluster       a PD and three stores without data on this machine, workdirs in ./artifacts/cluster"
 	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
+	@echo "make fuzz          mangled input until something breaks: make fuzz TARGET=replay FUZZ_SECONDS=60"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
-	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso'"
+	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso adapter'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
 	@echo "make ci            lint, test, test-foreign"
@@ -49,6 +50,16 @@ build: deps
 
 test: deps
 	cargo test $(CARGO_FLAGS) $(ARGS)
+	cargo test $(CARGO_FLAGS) --manifest-path tests/interleavings/Cargo.toml $(ARGS)
+
+# Until it finds something, or for FUZZ_SECONDS; what it finds is in $(CARGO_TARGET_DIR)/fuzz/artifacts.
+FUZZ_SECONDS = 0
+fuzz:
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "pd-lite: missing: cargo-fuzz and a nightly Rust: run 'rustup toolchain install nightly && cargo install cargo-fuzz'" >&2; exit 1; }
+	@ls tests/fuzz/targets/$(TARGET).rs >/dev/null 2>&1 || { echo "pd-lite: which one? make fuzz TARGET=config (or record, replay, requests, state)" >&2; exit 1; }
+	mkdir -p "$(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET)" "$(CARGO_TARGET_DIR)/fuzz/artifacts"
+	cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$(CARGO_TARGET_DIR)/fuzz" $(TARGET) "$(CARGO_TARGET_DIR)/fuzz/corpus/$(TARGET)" -- \
+		-max_total_time=$(FUZZ_SECONDS) -artifact_prefix="$(CARGO_TARGET_DIR)/fuzz/artifacts/$(TARGET)-"
 
 test-foreign: deps
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3 python3-venv); }
@@ -65,6 +76,8 @@ reach: deps
 
 lint: deps
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/interleavings/Cargo.toml
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 

@@ -54,8 +54,8 @@ impl CountingDisk {
 }
 
 impl Fs for CountingDisk {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        OsFs.create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        OsFs.create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::record::{
-    COMMIT_LEN, COMMIT_MAGIC, HEADER_LEN, MAGIC, MARKER, OPENING_LEN, OPENING_MAGIC, RegionState, TYPE_COMMIT,
+    COMMIT_LEN, COMMIT_MAGIC, HEADER_LEN, MAGIC, MARKER, OPENING_LEN, OPENING_MAGIC, Origin, RegionState, TYPE_COMMIT,
     TYPE_OPENING,
 };
 use crate::core::{Epoch, KeyRange, Limits, Peer, PeerId, Region, RegionId, StoreId, uvarint};
@@ -123,22 +123,31 @@ pub struct Commit {
 
 /// Tells whether the bytes at the start of a file are an opening record of ours, whole or not, damaged or not.
 pub fn is_opening_like(bytes: &[u8]) -> bool {
-    bytes.get(HEADER_LEN..HEADER_LEN + OPENING_MAGIC.len()).is_some_and(|magic| magic == OPENING_MAGIC)
+    let magic = bytes.get(HEADER_LEN..HEADER_LEN + OPENING_MAGIC.len());
+    magic.is_some_and(|magic| [Origin::New, Origin::Rewrite].iter().any(|origin| magic == origin.magic()))
 }
 
-/// The salt in a whole opening record, whose checksum is right.
-pub fn opening(record: &[u8]) -> Option<u64> {
-    let body = body_of(record, OPENING_LEN, TYPE_OPENING)?;
-    let mut fields = body.strip_prefix(&OPENING_MAGIC)?;
+/// The fields of an opening record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub origin: Origin,
+    pub salt: u64,
+}
+
+/// The fields of a whole opening record, whose checksum is right.
+pub fn opening(record: &[u8]) -> Option<Opening> {
+    let (magic, mut fields) = body_of(record, OPENING_LEN, TYPE_OPENING)?.split_at_checked(OPENING_MAGIC.len())?;
+    let origin = [Origin::New, Origin::Rewrite].into_iter().find(|origin| magic == origin.magic())?;
     let salt = take_u64(&mut fields)?;
     let checksum = u32::from_le_bytes(fields.try_into().ok()?);
-    (checksum == crc32c::crc32c(&record[..OPENING_LEN - 4])).then_some(salt)
+    (checksum == crc32c::crc32c(&record[..OPENING_LEN - 4])).then_some(Opening { origin, salt })
 }
 
-/// Tells whether `bytes` could be all that a crash left of an opening record: its front part, zeros behind that.
+/// Tells whether `bytes` could be all that a crash left of the opening record of a new workdir: its front part, zeros behind
+/// that.
 pub fn is_piece_of_an_opening(bytes: &[u8]) -> bool {
     let mut front = Vec::with_capacity(OPENING_LEN);
-    super::record::push_opening(&mut front, 0);
+    super::record::push_opening(&mut front, Origin::New, 0);
     let known = HEADER_LEN + OPENING_MAGIC.len();
     let solid = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     bytes.len() <= OPENING_LEN && bytes[..solid.min(known)] == front[..solid.min(known)]
@@ -241,16 +250,18 @@ mod tests {
 
     #[test]
     fn an_opening_record_gives_its_salt_unless_a_bit_of_it_is_wrong() {
-        let mut record = Vec::new();
-        record::push_opening(&mut record, 0xfeed);
-        assert_eq!(opening(&record), Some(0xfeed));
-        for bit in 0..record.len() * 8 {
-            let mut flipped = record.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(opening(&flipped), None, "bit {bit}");
+        for origin in [Origin::New, Origin::Rewrite] {
+            let mut record = Vec::new();
+            record::push_opening(&mut record, origin, 0xfeed);
+            assert_eq!(opening(&record), Some(Opening { origin, salt: 0xfeed }));
+            for bit in 0..record.len() * 8 {
+                let mut flipped = record.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(opening(&flipped), None, "bit {bit}");
+            }
+            assert_eq!(opening(&record[..28]), None);
+            assert_eq!(opening(&[&record[..], b"x"].concat()), None);
         }
-        assert_eq!(opening(&record[..28]), None);
-        assert_eq!(opening(&[&record[..], b"x"].concat()), None);
     }
 
     #[test]

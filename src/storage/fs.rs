@@ -1,7 +1,9 @@
 //! The file seam: every operation on the disk that `storage/` makes, as a trait, so that tests and benches can put a disk
 //! behind it that fails, forgets or is slow. [`OsFs`] is the real one.
 //!
-//! A file is read and written at offsets; no handle has a position of its own.
+//! A file is read and written at offsets; no handle has a position of its own. Of all calls only reads and writes may end as
+//! interrupted by a signal; `write_all_at` and `read_full_at` go on then. The others are repeated below this seam (the
+//! standard library does that).
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,8 +13,21 @@ use std::path::Path;
 
 /// A file system.
 pub trait Fs: Send + Sync + 'static {
+    /// Creates a directory in one that exists. `false`: there is one already. Durable after a sync of the one it is in.
+    fn create_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Creates a directory with its parents; existing ones are no error. Durable when it returns.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let created = match (self.create_dir(dir), parent) {
+            // One level at a time, because each new name has to be synced in its own parent.
+            (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_dir_all(parent)?;
+                self.create_dir(dir)?
+            }
+            (created, _) => created?,
+        };
+        if created { self.open_dir(parent.unwrap_or(Path::new(".")))?.sync() } else { Ok(()) }
+    }
     /// The names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
     /// Opens an existing file for reading.
@@ -101,21 +116,11 @@ impl dyn File + '_ {
 pub struct OsFs;
 
 impl Fs for OsFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
-        // One level at a time, because each new name has to be synced in its own parent.
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            self.create_dir_all(parent)?;
-        }
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
         match fs::create_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(false),
             Err(error) => Err(error),
-            Ok(()) => {
-                let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-                self.open_dir(parent.unwrap_or(Path::new(".")))?.sync()
-            }
         }
     }
 
@@ -210,7 +215,7 @@ mod tests {
         assert!(deep.is_dir());
         fs::write(deep.join("file"), "x").unwrap();
         assert_eq!(OsFs.create_dir_all(&deep.join("file")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(OsFs.create_dir_all(&deep.join("file/d")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(OsFs.create_dir_all(&deep.join("file/d")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
         assert_eq!(OsFs.list(&deep).unwrap(), ["file"]);
     }
 

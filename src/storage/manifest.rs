@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::StorageError;
 use super::dir::{Dir, WriteError, is_no_space};
 use super::fs::File;
-use super::record::{self, BATCH_LEN_MAX};
+use super::record::{self, BATCH_LEN_MAX, Origin};
 use super::state::Synced;
 use crate::core::Limits;
 
@@ -30,11 +30,11 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// Creates a manifest that holds an opening record alone, durable under its name. A file that has the name is emptied.
-    pub(super) fn create(dir: &Dir, name: String) -> Result<Self, WriteError> {
+    pub(super) fn create(dir: &Dir, name: String, origin: Origin) -> Result<Self, WriteError> {
         let path = dir.path.join(&name);
         let salt = random();
         let mut opening = Vec::with_capacity(record::OPENING_LEN);
-        record::push_opening(&mut opening, salt);
+        record::push_opening(&mut opening, origin, salt);
         let written = dir.fs.create(&path).and_then(|file| file.write_all_at(&opening, 0).map(|()| file));
         let file = match written {
             Ok(file) => file,

@@ -20,6 +20,7 @@ mod rewrite;
 mod scan;
 mod start;
 pub mod state;
+pub(crate) mod sync;
 mod tail;
 #[cfg(test)]
 mod testing;
@@ -28,13 +29,14 @@ pub(crate) mod tests;
 pub mod writer;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use futures::channel::oneshot;
 
 use self::fs::Fs;
 use self::lock::Lock;
 use self::state::Checkpoint;
+use self::sync::{Mutex, MutexGuard};
 
 pub use self::error::StorageError;
 

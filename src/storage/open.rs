@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::decode;
 use super::fs::Fs;
 use super::lock::Lock;
-use super::record::OPENING_LEN;
+use super::record::{OPENING_LEN, Origin};
 use super::replay::{Form, Replayed, replay};
 use super::state::{Checkpoint, STATE_FILE, Synced};
 use super::{Found, Opened, Snapshot, StorageError};
@@ -132,6 +132,16 @@ pub(super) fn inspect(fs: &dyn Fs, workdir: &Path) -> Result<Contents, StorageEr
     };
     let synced = state.as_ref().and_then(|(checkpoint, _)| checkpoint.synced.as_ref());
     let replayed = read_manifest(fs, workdir, &name, synced)?;
+    // Any rewrite leaves records, and ours are durable before `CURRENT` names the new manifest.
+    if replayed.form == Form::Reference
+        && replayed.end == 0
+        && let Some(Synced { manifest, bytes }) = synced
+        && is_newer(&name, manifest)
+    {
+        let reason =
+            format!("it holds nothing, but it took the place of {manifest}, of which {bytes} bytes were synced");
+        return Err(StorageError::damaged(&workdir.join(&name), 0, reason));
+    }
     if let Form::Ours { .. } = replayed.form {
         check_state_beside_ours(&workdir.join(STATE_FILE), state.as_ref(), replayed.issued)?;
         if let Some(synced) =
@@ -145,14 +155,15 @@ pub(super) fn inspect(fs: &dyn Fs, workdir: &Path) -> Result<Contents, StorageEr
     Ok(Contents { manifest: Some((name, replayed)), checkpoint: state.map(|(checkpoint, _)| checkpoint) })
 }
 
-/// Tells whether the manifest that the checkpoint knows came after the one that `CURRENT` names.
+/// Tells whether one manifest came after another one, by their names.
 ///
-/// Then an old `CURRENT` was put back, if the latter is ours and nobody else appended to it: the checkpoint names a new
-/// manifest only when `CURRENT` does, but for a conversion, which writes the checkpoint first. What it converts is the
-/// reference's, or ends with records of the reference, and these are durable before that checkpoint.
-fn is_newer(known: &str, current: &str) -> bool {
+/// When the one that the checkpoint knows came after the one that `CURRENT` names, an old `CURRENT` was put back, if the
+/// latter is ours and nobody else appended to it: the checkpoint names a new manifest only when `CURRENT` does, but for a
+/// conversion, which writes the checkpoint first. What it converts is the reference's, or ends with records of the
+/// reference, and these are durable before that checkpoint.
+fn is_newer(manifest: &str, other: &str) -> bool {
     // Behind the last number the next one is any that is free.
-    manifest_number(known).filter(|&known| known != u64::MAX) > manifest_number(current)
+    manifest_number(manifest).filter(|&number| number != u64::MAX) > manifest_number(other)
 }
 
 /// Reads the manifest that `CURRENT` names. `synced` counts when it is about this manifest.
@@ -208,12 +219,13 @@ fn check_unfinished_creation(fs: &dyn Fs, workdir: &Path) -> Result<(), StorageE
     Ok(())
 }
 
-/// Tells whether a manifest is empty, or holds an opening record alone or a piece of one.
+/// Tells whether a manifest is empty, or holds the opening record of a new workdir alone or a piece of one.
 pub(super) fn is_without_changes(fs: &dyn Fs, manifest: &Path) -> Result<bool, StorageError> {
     let mut head = [0; OPENING_LEN + 1];
     let read = fs.open(manifest).and_then(|file| file.read_full_at(&mut head, 0));
     let head = &head[..read.map_err(|source| StorageError::io("read", manifest, source))?];
-    Ok(decode::opening(head).is_some() || decode::is_piece_of_an_opening(head))
+    let is_new = decode::opening(head).is_some_and(|opening| opening.origin == Origin::New);
+    Ok(is_new || decode::is_piece_of_an_opening(head))
 }
 
 /// The checkpoint and the bytes that it was read from.

@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError, after, never, select};
+use crossbeam_channel::TryRecvError;
 
 use super::batch::{BATCH_EDITS_MAX, Batch, Offer};
 use super::checkpoint::CheckpointFile;
@@ -23,6 +23,7 @@ use super::lock::Lock;
 use super::manifest::Manifest;
 use super::queue::{Queue, Request};
 use super::rewrite::{self, Rewrite};
+use super::sync::{self, Instant, Receiver, Wake};
 use super::{EditError, State, StorageError, hold};
 use crate::core::{AllocError, Limits, Refill, RegionId};
 
@@ -137,14 +138,10 @@ impl Persistence {
 
     /// Waits for an edit, a poke, the end of the queue, or `time` (`None`: for ever).
     fn wait(&mut self, time: Option<Duration>) {
-        let timeout = time.map_or_else(never, after);
-        select! {
-            recv(self.requests) -> request => match request {
-                Ok(request) => self.pending.push_back(request),
-                Err(_) => self.closed = true,
-            },
-            recv(self.pokes) -> _ => {}
-            recv(timeout) -> _ => {}
+        match sync::wait(&self.requests, &self.pokes, time) {
+            Wake::Message(request) => self.pending.push_back(request),
+            Wake::Closed => self.closed = true,
+            Wake::Other => {}
         }
     }
 
@@ -335,6 +332,7 @@ impl Persistence {
                 rewrite.sync().map_err(WriteError::Final)?;
             }
             Some(rewrite) => {
+                rewrite.seal(issued)?;
                 rewrite.make_current(dir)?;
                 if let Some(rewrite) = self.rewrite.take() {
                     self.switch_to(rewrite.into_manifest());

@@ -6,10 +6,11 @@
 //! channel afterwards misses none.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::TrySendError;
 
+use super::sync::{Receiver, RwLock, Sender, bounded};
 use super::{Edit, EditError, EditOutcome, EditReply};
 
 /// Edits that may wait. Beside its region's keys and peers each takes about 300 bytes, all of them 20 MiB.

@@ -13,7 +13,7 @@
 //!   and, in a batch of ours, one byte MARKER behind the last field, which the reference ignores
 //!
 //! Opening (type 0xd0), the first record of a manifest of ours:
-//!   9  [u8;8] OPENING_MAGIC
+//!   9  [u8;8] OPENING_MAGIC, or REWRITE_MAGIC in a manifest that took the place of another one
 //!  17  u64    salt, random for each file
 //!  25  u32    CRC32C of the record's bytes 0..25
 //!  29  end
@@ -27,6 +27,11 @@
 //!  49  u64    last timestamp given out
 //!  57  u32    CRC32C of everything from the batch's first byte to here, seeded with the salt
 //!  61  end
+//!
+//! Unfinished (type 0xd2): a region record that is being appended by hand. It gets type 7 in place once all of it is durable.
+//!
+//! A manifest that took the place of another one is complete from its first batch without records on: that is appended when
+//! everything is copied, and no other batch is empty.
 //! ```
 
 use crate::core::{Limits, Region, RegionId, uvarint};
@@ -41,9 +46,12 @@ pub const TYPE_LOG_POINTER: u8 = 2;
 pub const TYPE_REGION: u8 = 7;
 pub const TYPE_OPENING: u8 = 0xd0;
 pub const TYPE_COMMIT: u8 = 0xd1;
+/// Passed over, by the reference as well.
+pub const TYPE_UNFINISHED: u8 = 0xd2;
 
 /// Tells our opening and commit records from a foreign record that happens to have the same type.
 pub const OPENING_MAGIC: [u8; 8] = *b"pdlite-o";
+pub const REWRITE_MAGIC: [u8; 8] = *b"pdlite-r";
 pub const COMMIT_MAGIC: [u8; 8] = *b"pdlite-c";
 /// Ends every region record of ours.
 pub const MARKER: u8 = 0xb5;
@@ -56,6 +64,24 @@ pub const BATCH_LEN_MAX: usize = 1 << 20;
 
 /// The longest record that is read. The reference's own are below 5 MiB, its limit on a request.
 pub const RECORD_LEN_MAX: usize = 64 << 20;
+
+/// How a manifest of ours came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The first of a workdir.
+    New,
+    /// It took the place of another one.
+    Rewrite,
+}
+
+impl Origin {
+    pub(super) fn magic(self) -> [u8; 8] {
+        match self {
+            Self::New => OPENING_MAGIC,
+            Self::Rewrite => REWRITE_MAGIC,
+        }
+    }
+}
 
 /// The state byte of a region record. The placement driver itself writes `Plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,10 +136,10 @@ fn push_region(out: &mut Vec<u8>, id: RegionId, marked: bool, fields: impl FnOnc
 }
 
 /// Appends the opening record of a manifest.
-pub fn push_opening(out: &mut Vec<u8>, salt: u64) {
+pub fn push_opening(out: &mut Vec<u8>, origin: Origin, salt: u64) {
     let at = out.len();
     push_record(out, TYPE_OPENING, |out| {
-        out.extend_from_slice(&OPENING_MAGIC);
+        out.extend_from_slice(&origin.magic());
         out.extend_from_slice(&salt.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
     });

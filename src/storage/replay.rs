@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::StorageError;
-use super::decode::{self, Change, Ending, Oddity};
+use super::decode::{self, Change, Ending, Oddity, Opening};
 use super::fs::File;
-use super::record::{self, COMMIT_LEN, HEADER_LEN, OPENING_LEN, TYPE_COMMIT, TYPE_LOG_POINTER, TYPE_REGION};
+use super::record::{
+    self, COMMIT_LEN, HEADER_LEN, OPENING_LEN, Origin, TYPE_COMMIT, TYPE_LOG_POINTER, TYPE_REGION, TYPE_UNFINISHED,
+};
 use super::scan::Scan;
 use super::tail::{self, Committed, Frame, frame};
 use crate::core::{Limits, Region, RegionId};
@@ -57,11 +59,13 @@ pub fn replay(file: &dyn File, path: &Path, synced: Option<u64>) -> Result<Repla
     let file_len = file.len().map_err(io)?;
     let mut scan = Scan::new(file, file_len, 0);
     let head = scan.peek(OPENING_LEN).map_err(io)?;
-    let salt = decode::is_opening_like(head).then(|| decode::opening(head));
+    let opening = decode::is_opening_like(head).then(|| decode::opening(head));
     let source = Source { file, path, file_len };
-    match (salt, synced) {
+    // A checkpoint that knows nothing as synced is older than the manifest.
+    let synced = synced.filter(|&bytes| bytes > 0);
+    match (opening, synced) {
         (Some(None), _) => Err(source.damaged(0, "its opening record is damaged")),
-        (Some(Some(salt)), synced) => ours(&source, scan, salt, synced.unwrap_or(0)),
+        (Some(Some(opening)), synced) => ours(&source, scan, opening, synced.unwrap_or(0)),
         (None, Some(synced)) => Err(source.damaged(
             0,
             format!("the checkpoint knows {synced} bytes of it as synced, but it has no opening record of ours"),
@@ -127,8 +131,10 @@ impl Pending {
     }
 }
 
-fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Result<Replayed, StorageError> {
+fn ours(source: &Source<'_>, mut scan: Scan<'_>, opening: Opening, synced: u64) -> Result<Replayed, StorageError> {
     scan.skip(OPENING_LEN);
+    let salt = opening.salt;
+    let mut is_complete = opening.origin == Origin::New;
     let mut committed = Committed { salt, end: scan.offset(), next_batch: 1 };
     let mut issued = Limits::default();
     let mut catalog = Catalog::default();
@@ -155,6 +161,7 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
                     }
                     std::mem::take(&mut pending).changes.into_iter().for_each(|change| catalog.apply(change));
                     scan.skip(len);
+                    is_complete |= commit.batch_len == 0;
                     committed = Committed { salt, end: scan.offset(), next_batch: committed.next_batch + 1 };
                     issued = commit.issued;
                     checksum = record::seed(salt);
@@ -163,6 +170,7 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
                 _ => pending.is_odd = true,
             },
             TYPE_REGION => pending.push_region(offset, record),
+            TYPE_UNFINISHED => {}
             _ => pending.is_odd = true,
         }
         checksum = crc32c::crc32c_append(checksum, record);
@@ -172,6 +180,9 @@ fn ours(source: &Source<'_>, mut scan: Scan<'_>, salt: u64, synced: u64) -> Resu
     let mut end = committed.end;
     if end < synced {
         return Err(source.damaged(end, format!("it is whole up to here only, but {synced} bytes of it were synced")));
+    }
+    if !is_complete {
+        return Err(source.damaged(end, "it is a copy of another manifest that does not come to its end"));
     }
     let mut warnings = Vec::new();
     let appended_by_reference =

@@ -2,15 +2,17 @@
 //!
 //! Order makes the copy right: one thread writes slices and batches, a slice holds what the catalog holds at that moment,
 //! and every batch that is applied later is appended behind it. The last record of an id wins, so neither does a removed
-//! region come back nor an old copy cover a newer record. Nothing of the new file counts until `CURRENT` names it, which
-//! [`Rewrite::make_current`] does once all of it is synced.
+//! region come back nor an old copy cover a newer record. Nothing of the new file counts until it is sealed and `CURRENT`
+//! names it, which [`Rewrite::make_current`] does once all of it is synced. Without the seal an unfinished copy would be
+//! served as the whole catalog when `CURRENT`, which has no checksum, came to name it by damage.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::dir::{Dir, WriteError, next_manifest_name};
 use super::manifest::Manifest;
 use super::open::CURRENT;
-use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, RegionState};
+use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, Origin, RegionState};
+use super::sync::Mutex;
 use super::{StorageError, hold};
 use crate::core::{Cluster, Limits, Region, RegionId};
 
@@ -50,7 +52,7 @@ impl Rewrite {
     /// Creates the manifest that is to follow the one named `old`.
     pub(super) fn begin(dir: &Dir, old: &str) -> Result<Self, WriteError> {
         let taken = dir.names().map_err(WriteError::in_front)?;
-        let manifest = Manifest::create(dir, next_manifest_name(old, &taken))?;
+        let manifest = Manifest::create(dir, next_manifest_name(old, &taken), Origin::Rewrite)?;
         Ok(Self { manifest, from: Some(RegionId(0)), records: Vec::new() })
     }
 
@@ -76,6 +78,11 @@ impl Rewrite {
         self.manifest.write(records, issued)
     }
 
+    /// Says in the new manifest that all regions are copied.
+    pub(super) fn seal(&mut self, issued: Limits) -> Result<(), WriteError> {
+        self.manifest.write(&mut Vec::new(), issued)
+    }
+
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.manifest.sync()
     }
@@ -85,7 +92,7 @@ impl Rewrite {
         &self.manifest
     }
 
-    /// Makes the new manifest, which is complete, the current one. The old one is still there.
+    /// Makes the new manifest, which is complete and sealed, the current one. The old one is still there.
     pub(super) fn make_current(&mut self, dir: &Dir) -> Result<(), WriteError> {
         self.manifest.sync().map_err(WriteError::Final)?;
         dir.replace(CURRENT, self.manifest.name().as_bytes())

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
@@ -15,8 +15,10 @@ use super::dir::{Dir, manifest_name};
 use super::manifest::{Manifest, check_len};
 use super::open::{CURRENT, manifest_number};
 use super::persist::Work;
-use super::record::OPENING_LEN;
+use super::record::{OPENING_LEN, Origin};
 use super::rewrite::Rewrite;
+use super::state::Synced;
+use super::sync::Mutex;
 use super::writer::Writer;
 use super::{Found, Opened, State, StorageError, decode};
 use crate::core::{Cluster, Limits};
@@ -48,7 +50,13 @@ impl Opened {
                     keep_copy(&dir, &name)?;
                 }
                 let manifest = Manifest::resume(&dir, name, salt, next_batch, end, file_len)?;
-                (manifest, CheckpointFile::new(dir.clone(), checkpoint.limits))
+                let mut file = CheckpointFile::new(dir.clone(), checkpoint.limits);
+                // A manifest that is not known as synced could be emptied by damage and pass for one of the reference.
+                let is_known = |synced: &Synced| synced.manifest == manifest.name() && synced.bytes > 0;
+                if !checkpoint.synced.as_ref().is_some_and(is_known) {
+                    file.write(checkpoint.limits, &manifest)?;
+                }
+                (manifest, file)
             }
             Found::Rewrite { name, end, file_len, checkpoint } => {
                 if file_len > end {
@@ -76,13 +84,15 @@ pub(super) fn sync_path(dir: &Dir) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Creates state file, manifest and `CURRENT`, in this order, each durable before the next.
+/// Creates state file, manifest and `CURRENT`, in this order, each durable before the next. The checkpoint knows the manifest
+/// as synced only in the end: until then the reference may have made the manifest, of a creation that was cut short.
 pub(super) fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointFile), StorageError> {
     let name = manifest_name(1);
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.create(name.clone())?;
-    let manifest = Manifest::create(dir, name)?;
+    let manifest = Manifest::create(dir, name, Origin::New)?;
     dir.replace(CURRENT, manifest.name().as_bytes())?;
+    checkpoint.write(limits, &manifest)?;
     Ok((manifest, checkpoint))
 }
 
@@ -104,6 +114,7 @@ pub(super) fn convert(
     while !rewrite.is_complete() {
         rewrite.copy_slice(cluster, limits)?;
     }
+    rewrite.seal(limits)?;
     rewrite.sync()?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;

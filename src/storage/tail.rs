@@ -2,11 +2,15 @@
 //! that was acknowledged, or damage.
 
 use std::io;
+use std::ops::Range;
 
 use super::decode::{self, Ending};
 use super::fs::File;
 use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, HEADER_LEN, MAGIC, RECORD_LEN_MAX, TYPE_COMMIT, TYPE_REGION};
 use super::scan::Scan;
+
+/// Bytes that a disk writes whole or not at all.
+const SECTOR_LEN: usize = 512;
 
 /// What is at the current position of a scan.
 pub(super) enum Frame {
@@ -26,10 +30,37 @@ pub(super) fn frame(scan: &mut Scan<'_>) -> io::Result<Frame> {
     let left = scan.left();
     Ok(match whole_record_len(scan.peek(HEADER_LEN)?) {
         Some(len) if len <= RECORD_LEN_MAX && u64::try_from(len).is_ok_and(|len| len <= left) => {
-            Frame::Record { len, kind: scan.peek(HEADER_LEN)?[HEADER_LEN - 1] }
+            let kind = scan.peek(HEADER_LEN)?[HEADER_LEN - 1];
+            if misses_a_sector(scan, len)? { Frame::Broken } else { Frame::Record { len, kind } }
         }
         _ => Frame::Broken,
     })
+}
+
+/// Tells whether the record of this length at the current position seems whole only because the sector with the low bytes of
+/// its length, or with its type, did not come to the disk.
+fn misses_a_sector(scan: &mut Scan<'_>, len: usize) -> io::Result<bool> {
+    const TYPE_AT: usize = HEADER_LEN - 1;
+    Ok(match to_sector(scan.offset()) {
+        border @ 1..4 => {
+            let bytes = scan.peek(len + HEADER_LEN)?;
+            let behind = &bytes[len..];
+            let ends_here = is_zero(behind) || behind.iter().skip(4).zip(MAGIC).all(|(byte, magic)| *byte == magic);
+            is_zero(&bytes[..border]) && !ends_here
+        }
+        TYPE_AT => is_zero(&scan.peek(len.min(TYPE_AT + SECTOR_LEN))?[TYPE_AT..]),
+        _ => false,
+    })
+}
+
+/// Bytes from a position of a file to the next sector.
+fn to_sector(offset: u64) -> usize {
+    let sector_len = u64::try_from(SECTOR_LEN).expect("a constant of this program fits 64 bits");
+    usize::try_from(sector_len - offset % sector_len).expect("at most SECTOR_LEN")
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// The length of the record whose header is given. `None`: it is none, or not all there.
@@ -103,7 +134,7 @@ fn evidence_at(tail: &[u8], at: usize, known: Committed) -> Option<String> {
 /// Judges the bytes at `offset` of a manifest of the reference, which are no whole record.
 ///
 /// It appends one record at a time and syncs nothing, so what a crash leaves is the front part of one record, and zeros where
-/// the file grew but its content did not come to the disk. The inner `Err` says why it is not that.
+/// the file grew but its content, or a sector of it, did not come to the disk. The inner `Err` says why it is not that.
 pub(super) fn judge_reference(file: &dyn File, file_len: u64, offset: u64) -> io::Result<Result<(), String>> {
     let mut scan = Scan::new(file, file_len, offset);
     let left = scan.left();
@@ -111,23 +142,36 @@ pub(super) fn judge_reference(file: &dyn File, file_len: u64, offset: u64) -> io
     if holds_more_records {
         return Ok(Err("bytes that are no record, with more records behind them".into()));
     }
-    let head = scan.peek(HEADER_LEN)?;
-    let (Some(payload_len), false) = (payload_len(head), solid == 0) else {
+    if usize::try_from(left).map_or(true, |left| left > RECORD_LEN_MAX) && solid > 0 {
+        return Ok(Err(format!("a record of more than {RECORD_LEN_MAX} bytes")));
+    }
+    let to_sector = to_sector(offset);
+    if solid == 0 || lacks_a_sector(scan.peek(to_sector.max(HEADER_LEN))?, to_sector) {
         return Ok(Ok(()));
-    };
+    }
+    let head = scan.peek(HEADER_LEN)?;
+    let Some(payload_len) = payload_len(head) else { return Ok(Ok(())) };
     let solid_magic = &head[4..usize::try_from(solid).map_or(8, |solid| solid.clamp(4, 8)).min(head.len())];
     if u64::from(payload_len) < 5 || !MAGIC.starts_with(solid_magic) {
         return Ok(Err("bytes that are no record".into()));
     }
     let is_region = head.get(HEADER_LEN - 1) == Some(&TYPE_REGION);
-    let available = match usize::try_from(left) {
-        Ok(left) if left <= RECORD_LEN_MAX => scan.peek(left)?,
-        _ => return Ok(Err(format!("a record of more than {RECORD_LEN_MAX} bytes"))),
-    };
+    let available = scan.peek(RECORD_LEN_MAX)?;
     if is_region && matches!(decode::region(&available[HEADER_LEN..]), Ok((_, Ending::Plain))) {
         return Ok(Err("the last record is whole, but its length is wrong".into()));
     }
     Ok(Ok(()))
+}
+
+/// Tells whether the bytes at the start of a record are what a header leaves when one of its sectors did not come to the
+/// disk: zeros up to the next sector, or from there on. `bytes` are those up to the next sector, and at least the header's.
+fn lacks_a_sector(bytes: &[u8], to_sector: usize) -> bool {
+    // What a part of the header has of the magic is right.
+    let is_solid = |range: Range<usize>| (4..8).all(|at| !range.contains(&at) || bytes.get(at) == Some(&MAGIC[at - 4]));
+    let (front, back) = bytes.split_at(to_sector.min(bytes.len()));
+    let lacks_front = is_zero(front);
+    let lacks_back = !back.is_empty() && is_zero(back);
+    (lacks_front || (lacks_back && is_solid(0..to_sector))) && (lacks_back || is_solid(to_sector..HEADER_LEN))
 }
 
 /// What kind of bytes reach from a position to the end of a file.

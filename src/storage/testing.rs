@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::record::{self, OPENING_LEN, RegionState};
+use super::record::{self, OPENING_LEN, Origin, RegionState};
 use crate::core::{Epoch, Limits, Peer, PeerId, Region, RegionId, StoreId};
 
 /// A region with the epoch 1/1 and two peers.
@@ -50,7 +50,7 @@ pub(super) struct Ours {
 impl Ours {
     pub(super) fn new(salt: u64) -> Self {
         let mut bytes = Vec::with_capacity(OPENING_LEN);
-        record::push_opening(&mut bytes, salt);
+        record::push_opening(&mut bytes, Origin::New, salt);
         Self { bytes, salt, next_batch: 1 }
     }
 

@@ -5,13 +5,11 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-
-use crossbeam_channel::{Sender, bounded};
+use std::sync::{Arc, PoisonError};
 
 use super::persist::{Persistence, Work};
 use super::queue::Queue;
+use super::sync::{Mutex, Sender, bounded, thread};
 use super::{Edit, EditError, EditReply, StorageError};
 
 pub use super::queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
@@ -21,18 +19,18 @@ pub struct Writer {
     queue: Queue,
     poke: Sender<()>,
     has_space: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<Result<(), StorageError>>>>,
+    thread: Mutex<Option<thread::JoinHandle<Result<(), StorageError>>>>,
 }
 
 impl Writer {
     /// Starts the thread. `fatal` gets the error that ends it, if one does.
-    pub(super) fn spawn(work: Work, fatal: Sender<StorageError>) -> Result<Self, StorageError> {
+    pub(super) fn spawn(work: Work, fatal: crossbeam_channel::Sender<StorageError>) -> Result<Self, StorageError> {
         let (queue, requests) = Queue::new();
         let (poke, pokes) = bounded(1);
         let workdir = work.dir.path.clone();
         let has_space = Arc::new(AtomicBool::new(true));
         let persistence = Persistence::new(work, queue.clone(), requests, pokes, Arc::clone(&has_space));
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("pd-writer".to_owned())
             .spawn(move || run(persistence, &fatal))
             .map_err(|source| StorageError::io("start the persistence thread of", &workdir, source))?;
@@ -86,7 +84,7 @@ impl Drop for Writer {
 }
 
 /// The thread's life: until the queue is closed and empty, or an error or a panic ends it.
-fn run(mut persistence: Persistence, fatal: &Sender<StorageError>) -> Result<(), StorageError> {
+fn run(mut persistence: Persistence, fatal: &crossbeam_channel::Sender<StorageError>) -> Result<(), StorageError> {
     // After a panic nothing of its state is used but replies, the allocators and the queue; no file is touched.
     let ended = catch_unwind(AssertUnwindSafe(|| persistence.run()));
     let result = ended.unwrap_or_else(|panic| {

@@ -18,7 +18,7 @@ use crate::support::launch::{Exit, start};
 use crate::support::{Launch, fixtures, manifest, own_host};
 
 /// What opens a manifest of ours: the opening record's magic and type, behind its length.
-const OPENING: &[u8] = b"NoKV\xd0pdlite-o";
+const OPENING: &[u8] = b"NoKV\xd0pdlite-";
 
 /// No address, where nothing serves.
 const NO_ADDR: &str = "{addr}";

@@ -179,7 +179,8 @@ fn take_step(cluster: &mut Cluster, model: &mut Model, step: Step, now: Duration
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 500,
+        // A million steps.
+        cases: 4000,
         rng_seed: prop::test_runner::RngSeed::Fixed(1),
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -1,6 +1,7 @@
 //! The service without a network.
 
 mod durable;
+mod histories;
 mod memory;
 mod region_batch;
 mod routing;

@@ -11,7 +11,7 @@ use crate::storage::dir::{Dir, manifest_name};
 use crate::storage::lock::Lock;
 use crate::storage::manifest::Manifest;
 use crate::storage::open::{CURRENT, Contents, create_workdir, inspect};
-use crate::storage::record::{self, RegionState};
+use crate::storage::record::{self, HEADER_LEN, RegionState, TYPE_UNFINISHED};
 use crate::storage::replay::{Form, Replayed};
 use crate::storage::start::keep_copy;
 use crate::storage::state::{Checkpoint, STATE_FILE};
@@ -113,13 +113,22 @@ fn append_batch(
     Ok(())
 }
 
-/// Puts a plain record at `end`, where the manifest ends or is cut.
+/// Puts a plain record at `end`, where the manifest ends or is cut. It has no checksum, and of several sectors a power cut may
+/// leave any, so it counts only once all of it is durable.
 fn append_plain(dir: &Dir, name: &str, end: u64, region: &Region, state: RegionState) -> Result<(), StorageError> {
     let path = dir.path.join(name);
     let file = dir.fs.open_for_writing(&path).map_err(|source| StorageError::io("open", &path, source))?;
     let mut record = Vec::new();
     record::push_put(&mut record, region, state, false);
-    let written = file.set_len(end).and_then(|()| file.write_all_at(&record, end)).and_then(|()| file.sync());
+    let kind_at = HEADER_LEN - 1;
+    let kind = std::mem::replace(&mut record[kind_at], TYPE_UNFINISHED);
+    let kind_offset = end + u64::try_from(kind_at).expect("a constant of this program fits 64 bits");
+    let written = file
+        .set_len(end)
+        .and_then(|()| file.write_all_at(&record, end))
+        .and_then(|()| file.sync())
+        .and_then(|()| file.write_all_at(&[kind], kind_offset))
+        .and_then(|()| file.sync());
     if written.is_err() {
         // The reference does not start on a record that is cut.
         let _ = file.set_len(end);

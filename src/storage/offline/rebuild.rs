@@ -15,6 +15,7 @@ use crate::storage::dir::{Dir, manifest_name, next_manifest_name};
 use crate::storage::lock::Lock;
 use crate::storage::manifest::Manifest;
 use crate::storage::open::{self, CURRENT, inspect, is_without_changes, manifest_number, read_current};
+use crate::storage::record::Origin;
 use crate::storage::start::broken_name;
 use crate::storage::state::{Checkpoint, STATE_FILE, Synced};
 
@@ -55,7 +56,7 @@ pub(super) fn rebuild_in(dir: &Dir) -> Result<Option<Rebuilt>, StorageError> {
     }
     let name = new_name(dir, synced.as_ref())?;
     let kept = move_aside(dir, synced.as_ref())?;
-    let manifest = Manifest::create(dir, name)?;
+    let manifest = Manifest::create(dir, name, Origin::New)?;
     dir.replace(CURRENT, manifest.name().as_bytes())?;
     CheckpointFile::new(dir.clone(), limits).write(limits, &manifest)?;
     Ok(Some(Rebuilt { kept, manifest: manifest.name().to_owned(), counters: limits }))

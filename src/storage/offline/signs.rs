@@ -52,7 +52,7 @@ impl Signs {
         let file_len = file.len()?;
         let mut scan = Scan::new(file, file_len, 0);
         let head = scan.peek(OPENING_LEN)?;
-        let salt = decode::opening(head);
+        let salt = decode::opening(head).map(|opening| opening.salt);
         self.is_ours |= decode::is_opening_like(head);
         while scan.left() > 0 {
             let offset = scan.offset();

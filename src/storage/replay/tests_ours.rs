@@ -307,6 +307,7 @@ fn an_opening_record_that_is_damaged_does_not_make_the_file_the_references() {
         assert!(read(&bytes, None).is_err(), "bit {bit}");
     }
     assert_damaged(read(&[], Some(29)), 0, "opening");
-    assert_damaged(read(&plain(&region(1, "", "")), Some(0)), 0, "opening");
+    assert_damaged(read(&plain(&region(1, "", "")), Some(1)), 0, "opening");
+    assert_eq!(read(&plain(&region(1, "", "")), Some(0)).unwrap().form, Form::Reference);
     assert_damaged(read(&ours.bytes[29..], None), 0, "opening");
 }

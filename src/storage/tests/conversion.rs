@@ -12,7 +12,8 @@ use super::super::lock::LOCK;
 use super::super::record::{self, RegionState};
 use super::super::testing::in_json;
 use super::super::{EditOutcome, StorageError};
-use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op, PowerCut};
+use super::disk::{self, Left};
+use super::faults::{EIO, ENOSPC, Fate, FaultFs, Op};
 use super::support::{checkpoint, copy, current, delete, manifests, narrow, read, region, run};
 use crate::core::Kind;
 
@@ -201,7 +202,7 @@ fn what_the_reference_appended_is_durable_before_the_checkpoint_names_the_next_m
     file.write_all_at(&record, file.len().unwrap()).unwrap();
     assert!(run(fs.clone(), dir.path()).is_err());
     let left = tempfile::tempdir().unwrap();
-    fs.cut_power(PowerCut::NamesAndContents, left.path());
+    disk::restore(&fs.cut_power(Left::Synced), left.path());
     assert_eq!(current(left.path()), "MANIFEST-000001");
     assert_eq!(checkpoint(left.path()).synced.unwrap().manifest, "MANIFEST-000002");
     assert_eq!(run(OsFs, left.path()).unwrap().regions(), [region(2, "a", "b", 1)]);

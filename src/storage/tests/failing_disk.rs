@@ -66,7 +66,7 @@ fn every_final_failure_of_an_append_ends_the_thread() {
         let dir = tempfile::tempdir().unwrap();
         let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
         let running = run(fs.clone(), dir.path()).unwrap();
-        fs.set_rule(move |op, _| match std::mem::discriminant(&op) == std::mem::discriminant(&failing) {
+        fs.set_rule(move |op, _| match op.is_like(failing) {
             true => Fate::Fail(code),
             false => Fate::Pass,
         });
@@ -91,7 +91,7 @@ fn every_final_failure_of_a_checkpoint_ends_the_thread() {
         let fs = FaultFs::new(dir.path(), |_, _| Fate::Pass);
         let running = run(fs.clone(), dir.path()).unwrap();
         fs.set_rule(move |op, path| {
-            let fails = std::mem::discriminant(&op) == std::mem::discriminant(&failing);
+            let fails = op.is_like(failing);
             if fails && (is_state(path) || op == Op::SyncDir) { Fate::Fail(code) } else { Fate::Pass }
         });
         assert_eq!(running.take(Kind::Timestamp, 1), Err(AllocError::Stopped), "{failing:?} {code}");

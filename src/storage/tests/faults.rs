@@ -1,20 +1,26 @@
-//! The real file system with faults in front of it, and a record of what a power cut would leave. The record takes the place
+//! The real file system with faults in front of it, and a record of what a power cut may leave. The record takes the place
 //! of the syncs themselves, which would take most of the tests' time.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::super::fs::{Directory, File, Fs, Identity, OsFs};
+use super::disk::{Disk, Files, Left, SMALL_PAGE_LEN};
 
-/// An operation that changes the disk, or makes a change last.
+/// An operation of the seam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    List,
+    Open,
+    OpenDir,
+    Lock,
+    Identity,
+    Len,
+    Read,
+    CreateDir,
     Create,
     Write { offset: u64, len: usize },
     SetLen,
@@ -24,16 +30,34 @@ pub enum Op {
     SyncDir,
 }
 
+impl Op {
+    /// Whether it changes the disk, or makes a change last.
+    pub fn is_change(self) -> bool {
+        !matches!(self, Self::List | Self::Open | Self::OpenDir | Self::Lock | Self::Identity | Self::Len | Self::Read)
+    }
+
+    /// Whether it takes a new file descriptor.
+    fn takes_descriptor(self) -> bool {
+        matches!(self, Self::List | Self::Open | Self::OpenDir | Self::Lock | Self::Create)
+    }
+
+    /// Whether both are of one kind.
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+}
+
 /// What happens to it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Pass,
     /// It fails with this error number, and does nothing.
     Fail(i32),
-    /// A write stops after so many bytes.
+    /// A read or write stops after so many bytes.
     Short(usize),
 }
 
+pub const EINTR: i32 = 4;
 pub const EIO: i32 = 5;
 pub const EMFILE: i32 = 24;
 pub const ENOSPC: i32 = 28;
@@ -49,17 +73,19 @@ pub struct FaultFs {
 
 struct Shared {
     rule: Mutex<Rule>,
-    /// What everything that needs a new file descriptor fails with; 0: nothing does.
-    open_error: AtomicI32,
     disk: Mutex<Disk>,
 }
 
 impl FaultFs {
-    /// Files that are in `dir` already count as synced.
+    /// The files that are in `dir`, if it is there, count as synced.
     pub fn new(dir: &Path, rule: impl FnMut(Op, &Path) -> Fate + Send + 'static) -> Self {
-        let disk = Disk::of(dir);
+        Self::with_pages(dir, SMALL_PAGE_LEN, rule)
+    }
+
+    /// As [`FaultFs::new`], with pages of so many bytes.
+    pub fn with_pages(dir: &Path, page_len: usize, rule: impl FnMut(Op, &Path) -> Fate + Send + 'static) -> Self {
         let rule: Mutex<Rule> = Mutex::new(Box::new(rule));
-        Self { shared: Arc::new(Shared { rule, open_error: AtomicI32::new(0), disk: Mutex::new(disk) }) }
+        Self { shared: Arc::new(Shared { rule, disk: Mutex::new(Disk::of(dir, page_len)) }) }
     }
 
     /// From now on `rule` decides.
@@ -69,19 +95,25 @@ impl FaultFs {
 
     /// From now on no file or directory can be opened or created (`Some`), or each can (`None`).
     pub fn fail_opens(&self, code: Option<i32>) {
-        self.shared.open_error.store(code.unwrap_or(0), Ordering::SeqCst);
+        self.set_rule(move |op, _| match code {
+            Some(code) if op.takes_descriptor() => Fate::Fail(code),
+            _ => Fate::Pass,
+        });
     }
 
-    fn take_descriptor(&self) -> io::Result<()> {
-        match self.shared.open_error.load(Ordering::SeqCst) {
-            0 => Ok(()),
-            code => Err(io::Error::from_raw_os_error(code)),
-        }
+    /// What a power cut at this moment leaves of the files, in one of the ways it may.
+    pub fn cut_power(&self, left: Left) -> Files {
+        self.disk().left(left)
     }
 
-    /// Writes into the empty directory `to` what a power cut at this moment may leave.
-    pub fn cut_power(&self, cut: PowerCut, to: &Path) {
-        self.shared.disk.lock().unwrap().survive(cut, to);
+    /// What a power cut at this moment may leave: each way if they are few, some of them by `seed` if they are many. No two
+    /// are the same.
+    pub fn power_cuts(&self, seed: u64) -> Vec<Files> {
+        self.disk().cuts(seed)
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.shared.disk.lock().unwrap()
     }
 
     fn ask(&self, op: Op, path: &Path) -> io::Result<Fate> {
@@ -92,62 +124,83 @@ impl FaultFs {
         }
     }
 
-    fn wrap(&self, path: &Path, inner: Box<dyn File>) -> Box<dyn File> {
-        let inode = std::fs::metadata(path).unwrap().ino();
-        Box::new(FaultFile { fs: self.clone(), path: path.to_owned(), inode, inner })
+    fn wrap(&self, path: &Path, inner: Box<dyn File>) -> io::Result<Box<dyn File>> {
+        let inode = inner.identity()?.inode;
+        Ok(Box::new(FaultFile { fs: self.clone(), path: path.to_owned(), inode, inner }))
     }
 }
 
 impl Fs for FaultFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        OsFs.create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        self.ask(Op::CreateDir, dir)?;
+        let created = OsFs.create_dir(dir)?;
+        if created {
+            self.disk().dir_created(dir);
+        }
+        Ok(created)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        self.take_descriptor()?;
+        self.ask(Op::List, dir)?;
         OsFs.list(dir)
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.take_descriptor()?;
-        OsFs.open(path)
+        self.ask(Op::Open, path)?;
+        self.wrap(path, OsFs.open(path)?)
     }
 
     fn open_for_writing(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.take_descriptor()?;
-        Ok(self.wrap(path, OsFs.open_for_writing(path)?))
+        self.ask(Op::Open, path)?;
+        self.wrap(path, OsFs.open_for_writing(path)?)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.take_descriptor()?;
         self.ask(Op::Create, path)?;
-        let file = self.wrap(path, OsFs.create(path)?);
-        self.shared.disk.lock().unwrap().created(path);
-        Ok(file)
+        let had = std::fs::metadata(path).ok().map(|old| old.ino());
+        let file = OsFs.create(path)?;
+        match had {
+            Some(inode) => self.disk().resized(inode, 0, &[]),
+            None => self.disk().created(path, file.identity()?.inode),
+        }
+        self.wrap(path, file)
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn File>>> {
-        OsFs.try_lock(path)
+        self.ask(Op::Lock, path)?;
+        let is_new = !path.exists();
+        let Some(file) = OsFs.try_lock(path)? else { return Ok(None) };
+        if is_new {
+            self.disk().created(path, file.identity()?.inode);
+        }
+        self.wrap(path, file).map(Some)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.ask(Op::Rename, from)?;
-        self.shared.disk.lock().unwrap().keep_inode_of(to);
-        OsFs.rename(from, to)
+        let mut disk = self.disk();
+        disk.keep_inode_of(to);
+        OsFs.rename(from, to)?;
+        disk.renamed(from, to);
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.ask(Op::Remove, path)?;
-        self.shared.disk.lock().unwrap().keep_inode_of(path);
-        OsFs.remove(path)
+        let mut disk = self.disk();
+        disk.keep_inode_of(path);
+        OsFs.remove(path)?;
+        disk.removed(path);
+        Ok(())
     }
 
     fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn Directory>> {
-        self.take_descriptor()?;
+        self.ask(Op::OpenDir, dir)?;
         Ok(Box::new(FaultDir { fs: self.clone(), path: dir.to_owned() }))
     }
 
     fn identity(&self, path: &Path) -> io::Result<Identity> {
+        self.ask(Op::Identity, path)?;
         OsFs.identity(path)
     }
 }
@@ -160,10 +213,7 @@ struct FaultDir {
 impl Directory for FaultDir {
     fn sync(&self) -> io::Result<()> {
         self.fs.ask(Op::SyncDir, &self.path)?;
-        let mut disk = self.fs.shared.disk.lock().unwrap();
-        if self.path == disk.dir {
-            disk.dir_synced();
-        }
+        self.fs.disk().dir_synced(&self.path);
         Ok(())
     }
 }
@@ -175,129 +225,61 @@ struct FaultFile {
     inner: Box<dyn File>,
 }
 
+impl FaultFile {
+    /// Everything that is in the file now.
+    fn content(&self) -> io::Result<Vec<u8>> {
+        let mut content = vec![0; usize::try_from(self.inner.len()?).unwrap()];
+        self.inner.read_full_at(&mut content, 0)?;
+        Ok(content)
+    }
+}
+
 impl File for FaultFile {
     fn identity(&self) -> io::Result<Identity> {
+        self.fs.ask(Op::Identity, &self.path)?;
         self.inner.identity()
     }
 
     fn len(&self) -> io::Result<u64> {
+        self.fs.ask(Op::Len, &self.path)?;
         self.inner.len()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buffer, offset)
+        match self.fs.ask(Op::Read, &self.path)? {
+            Fate::Short(len) => {
+                let len = len.min(buffer.len());
+                self.inner.read_at(&mut buffer[..len], offset)
+            }
+            _ => self.inner.read_at(buffer, offset),
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let written = match self.fs.ask(Op::Write { offset, len: bytes.len() }, &self.path)? {
-            Fate::Short(len) => self.inner.write_at(&bytes[..len], offset)?,
+            Fate::Short(len) => self.inner.write_at(&bytes[..len.min(bytes.len())], offset)?,
             _ => self.inner.write_at(bytes, offset)?,
         };
-        let start = usize::try_from(offset).unwrap();
-        self.fs.shared.disk.lock().unwrap().dirty.entry(self.inode).or_default().push(start..start + written);
+        self.fs.disk().written(self.inode, &*self.inner, offset, written)?;
         Ok(written)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.fs.ask(Op::SetLen, &self.path)?;
-        self.inner.set_len(len)
+        self.inner.set_len(len)?;
+        let content = self.content()?;
+        self.fs.disk().resized(self.inode, usize::try_from(len).unwrap(), &content);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let asked = self.fs.ask(Op::Sync, &self.path);
-        let mut content = vec![0; usize::try_from(self.inner.len()?).unwrap()];
-        self.inner.read_full_at(&mut content, 0)?;
-        let mut disk = self.fs.shared.disk.lock().unwrap();
-        let dirty = disk.dirty.remove(&self.inode).unwrap_or_default();
-        asked?;
-        disk.synced(self.inode, &content, dirty);
-        Ok(())
-    }
-}
-
-/// Which changes a power cut leaves.
-#[derive(Clone, Copy, Debug)]
-pub enum PowerCut {
-    /// All of them: the process was killed and the machine went on.
-    Nothing,
-    /// Names as they are, contents as they were synced: the system wrote the directory first.
-    Contents,
-    /// Names and contents as they were synced.
-    NamesAndContents,
-}
-
-/// What is known to be on the disk: contents by inode, names of one directory.
-struct Disk {
-    dir: PathBuf,
-    synced: HashMap<u64, Vec<u8>>,
-    /// What was written since the last sync. A sync that fails forgets it, as the system does: the next one does not write it.
-    dirty: HashMap<u64, Vec<Range<usize>>>,
-    names: BTreeMap<OsString, u64>,
-    /// Handles of files without a name, so that their inodes are not given to others.
-    kept: Vec<std::fs::File>,
-}
-
-impl Disk {
-    fn of(dir: &Path) -> Self {
-        let mut disk = Self {
-            dir: dir.to_owned(),
-            synced: HashMap::new(),
-            dirty: HashMap::new(),
-            names: BTreeMap::new(),
-            kept: Vec::new(),
-        };
-        disk.dir_synced();
-        for (name, inode) in &disk.names {
-            disk.synced.insert(*inode, std::fs::read(dir.join(name)).unwrap());
-        }
-        disk
-    }
-
-    /// The files that have a name now.
-    fn names_now(&self) -> BTreeMap<OsString, u64> {
-        let Ok(entries) = std::fs::read_dir(&self.dir) else { return BTreeMap::new() };
-        let entry = |entry: io::Result<std::fs::DirEntry>| {
-            let entry = entry.unwrap();
-            (entry.file_name(), entry.metadata().unwrap().ino())
-        };
-        entries.map(entry).collect()
-    }
-
-    fn created(&mut self, path: &Path) {
-        // An existing file that is emptied keeps what was synced until the emptying is.
-        self.synced.entry(std::fs::metadata(path).unwrap().ino()).or_default();
-    }
-
-    fn keep_inode_of(&mut self, path: &Path) {
-        self.kept.extend(std::fs::File::open(path));
-    }
-
-    fn synced(&mut self, inode: u64, content: &[u8], written: Vec<Range<usize>>) {
-        let synced = self.synced.entry(inode).or_default();
-        synced.resize(content.len(), 0);
-        for range in written {
-            let range = range.start..range.end.min(content.len());
-            if let Some(bytes) = content.get(range.clone()) {
-                synced[range].copy_from_slice(bytes);
+        match self.fs.ask(Op::Sync, &self.path) {
+            Ok(_) => self.fs.disk().synced(self.inode, &self.content()?),
+            Err(error) => {
+                self.fs.disk().sync_failed(self.inode);
+                return Err(error);
             }
         }
-    }
-
-    fn dir_synced(&mut self) {
-        self.names = self.names_now();
-    }
-
-    fn survive(&self, cut: PowerCut, to: &Path) {
-        let names = match cut {
-            PowerCut::NamesAndContents => self.names.clone(),
-            PowerCut::Nothing | PowerCut::Contents => self.names_now(),
-        };
-        for (name, inode) in names {
-            let content = match cut {
-                PowerCut::Nothing => std::fs::read(self.dir.join(&name)).unwrap(),
-                PowerCut::Contents | PowerCut::NamesAndContents => self.synced.get(&inode).cloned().unwrap_or_default(),
-            };
-            std::fs::write(to.join(name), content).unwrap();
-        }
+        Ok(())
     }
 }

@@ -81,7 +81,7 @@ fn allocations_that_need_a_refill_without_space_are_told_and_later_ones_are_serv
     let limit = checkpoint(dir.path()).limits.timestamps;
     for failing in [Op::Create, Op::Write { offset: 0, len: 0 }] {
         fs.set_rule(move |op, path| {
-            let fails = std::mem::discriminant(&op) == std::mem::discriminant(&failing);
+            let fails = op.is_like(failing);
             if fails && !is_manifest(path) { Fate::Fail(ENOSPC) } else { Fate::Pass }
         });
         assert_eq!(running.take(Kind::Timestamp, 1 << 20), Err(AllocError::NoSpace));
