@@ -1,9 +1,10 @@
 //! Gives a workdir without regions its first ones: all of them or none.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::dir::Dir;
 use super::start::{convert, create, keep_copy, sync_path};
+use super::sync::Mutex;
 use super::{Found, Opened, StorageError};
 use crate::core::{Cluster, Limits};
 
