@@ -5,6 +5,7 @@ mod client;
 mod command_lines;
 mod config_manifest;
 mod conformance;
+mod crash;
 mod ctl_online;
 mod ctl_workdir;
 mod defects;

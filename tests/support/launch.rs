@@ -71,7 +71,8 @@ impl Launch {
         }
     }
 
-    fn command(&self) -> Command {
+    /// The command line, for whoever does more with it than wait until it serves.
+    pub fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_pd-lite");
         let mut command = match self.file_blocks_max {
             None => Command::new(program),

@@ -1,0 +1,172 @@
+//! Where a server dies: by kill -9 in front of a certain system call of the persistence path, by strace, which is asked to
+//! watch the one thread that makes it; in the middle of a write, by a limit of the file's length; or at any moment.
+//!
+//! A call in front of which the process dies does nothing, so the points between two calls of the path are all there are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rlimit::Resource;
+
+use crate::support::rng::Rng;
+use crate::support::{Launch, Server, launch, manifest};
+
+/// The writer's thread, by its name.
+const WRITER: &str = "pd-writer";
+
+/// The file that a call names.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Manifest,
+    /// The one that a rewrite fills.
+    NewManifest,
+    Named(&'static str),
+    Workdir,
+}
+
+/// A place in the persistence path of a server that serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    pub name: &'static str,
+    /// System calls, for strace; those with `?` exist on some machines only.
+    calls: &'static str,
+    of: Option<Of>,
+    /// It is one of the first so many calls.
+    among: u64,
+    /// Whether it is met during a rewrite only, which takes some MiB of changes.
+    pub is_heavy: bool,
+}
+
+const fn point(name: &'static str, calls: &'static str, of: Option<Of>, among: u64, is_heavy: bool) -> Point {
+    Point { name, calls, of, among, is_heavy }
+}
+
+const OPEN: &str = "?open,openat";
+const RENAME: &str = "?rename,?renameat,?renameat2";
+const SYNC: &str = "fdatasync,fsync";
+
+/// Every step of a batch, a checkpoint and a rewrite.
+pub const POINTS: [Point; 17] = [
+    point("before a batch is written", "pwrite64", Some(Of::Manifest), 40, false),
+    point("before a batch is synced", SYNC, Some(Of::Manifest), 40, false),
+    point("before a batch's first answer is sent", "write", None, 40, false),
+    point("before a new checkpoint is begun", OPEN, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
+    point("before a checkpoint is written", "pwrite64", Some(Of::Named("PD_STATE.json.tmp")), 2, false),
+    point("before a checkpoint is synced", SYNC, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
+    point("before a checkpoint takes its place", RENAME, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
+    point("before a checkpoint's name is synced", SYNC, Some(Of::Workdir), 2, false),
+    point("before a rewrite begins", OPEN, Some(Of::NewManifest), 1, true),
+    point("before a rewrite's opening is written", "pwrite64", Some(Of::NewManifest), 1, true),
+    point("while a rewrite copies", "pwrite64", Some(Of::NewManifest), 6, true),
+    point("before a rewrite's bytes are synced", SYNC, Some(Of::NewManifest), 4, true),
+    point("before CURRENT's successor is begun", OPEN, Some(Of::Named("CURRENT.tmp")), 1, true),
+    point("before CURRENT's successor is synced", SYNC, Some(Of::Named("CURRENT.tmp")), 1, true),
+    point("before CURRENT is replaced", RENAME, Some(Of::Named("CURRENT.tmp")), 1, true),
+    point("before a rewrite's name is synced", SYNC, Some(Of::Workdir), 3, true),
+    point("before the old manifest is removed", "?unlink,?unlinkat", Some(Of::Manifest), 1, true),
+];
+
+/// System calls of a start, each of which may be the last.
+const START_CALLS: [&str; 7] = [OPEN, "pread64", "pwrite64", SYNC, RENAME, "ftruncate", "?unlink,?unlinkat"];
+
+/// Whether there is a strace.
+pub fn has_strace() -> bool {
+    Command::new("strace").arg("-V").output().is_ok()
+}
+
+impl Point {
+    /// Lets the server die at this point, by a process that ends when the server has.
+    pub fn arm(&self, server: &Server, workdir: &Path, rng: &mut Rng) -> Armed {
+        let when = 1 + rng.below(self.among);
+        let mut strace = strace(self.calls, when);
+        if let Some(of) = self.of {
+            strace.arg("-P").arg(self.path(of, workdir));
+        }
+        // Of the one thread alone: the others go on at their speed.
+        strace.args(["-p", &writer_of(server).to_string()]);
+        Armed(strace.spawn().expect("a strace that told its version"))
+    }
+
+    fn path(&self, of: Of, workdir: &Path) -> PathBuf {
+        match of {
+            Of::Manifest => manifest(workdir),
+            Of::NewManifest => {
+                let manifest = manifest(workdir);
+                let number = manifest.to_str().and_then(|path| path.rsplit_once('-')).map(|(_, number)| number.parse());
+                let number: u64 = number.expect("a manifest has a number").expect("a manifest has a number");
+                workdir.join(format!("MANIFEST-{:06}", number + 1))
+            }
+            Of::Named(name) => workdir.join(name),
+            Of::Workdir => workdir.to_owned(),
+        }
+    }
+}
+
+/// A strace that waits for its point.
+pub struct Armed(Child);
+
+impl Drop for Armed {
+    /// When the server is gone.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn strace(calls: &str, when: u64) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-qqq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    strace.args(["-e", &format!("inject={calls}:signal=KILL:when={when}")]);
+    strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    strace
+}
+
+/// The writer's thread.
+fn writer_of(server: &Server) -> u32 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().map(|task| task.unwrap().path());
+    let name = |task: &Path| fs::read_to_string(task.join("comm")).unwrap_or_default();
+    let writer = tasks.into_iter().find(|task| name(task).trim_end() == WRITER);
+    let id = writer.as_deref().and_then(Path::file_name).and_then(|id| id.to_str());
+    id.expect("a server with a workdir has a writer").parse().unwrap()
+}
+
+/// Lets the server's writes to its manifest end a few bytes from here. The write that is cut fails, and the server ends as on
+/// a disk that fails; what was written of the batch is the torn tail that a crash leaves.
+pub fn cut_writes(server: &Server, workdir: &Path, rng: &mut Rng) {
+    let len = fs::metadata(manifest(workdir)).unwrap().len();
+    let most = len + 600 + rng.below(4_000);
+    rlimit::prlimit(i32::try_from(server.pid()).unwrap(), Resource::FSIZE, Some((most, most)), None).unwrap();
+}
+
+/// Starts the server and kills it before it serves, or once it does: in front of one of the system calls of a start, or after
+/// a time. Returns where; `Err`: the server ended by itself.
+pub fn interrupt_start(launch: &Launch, has_strace: bool, rng: &mut Rng) -> Result<String, String> {
+    let mut command = launch.command();
+    if has_strace && rng.below(4) > 0 {
+        let calls = START_CALLS[usize::try_from(rng.below(7)).expect("a small number")];
+        let when = 1 + rng.below(if matches!(calls, OPEN | "pread64") { 30 } else { 4 });
+        // With -D it is the server that is this process's child. Without -f it is the main thread that is watched, which makes
+        // the workdir ready.
+        let mut strace = strace(calls, when);
+        strace.arg("-D").arg(command.get_program()).args(command.get_args());
+        return match launch::start(strace) {
+            Ok(server) => {
+                server.kill();
+                Ok("after the start".to_owned())
+            }
+            Err(exit) if exit.code.is_none() => Ok(format!("before call {when} of {calls}")),
+            Err(exit) => Err(format!("a start that was to be killed ended by itself: {exit:#?}")),
+        };
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
+    // The moment is the point: nothing waits for anything here.
+    thread::sleep(Duration::from_micros(rng.below(40_000)));
+    child.kill().unwrap();
+    match child.wait().unwrap().code() {
+        None => Ok("at a random moment".to_owned()),
+        Some(code) => Err(format!("a start that was to be killed ended by itself with exit code {code}")),
+    }
+}
