@@ -21,20 +21,21 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run cluster build test fuzz test-foreign bench reach lint doc ci deps
+.PHONY: help run cluster build test crash fuzz test-foreign bench reach lint doc ci deps
 .NOTPARALLEL:
 
 help:
 	@echo "make run           a PD on 127.0.0.1:2379, workdir ./artifacts/pd; more flags: make run ARGS='--addr :2379'"
 	@echo "make cluster       a PD and three stores without data on this machine, workdirs in ./artifacts/cluster"
 	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
+	@echo "make crash         kill -9 under load, restart, check, CYCLES times (30; a few of them are in make test): make crash CYCLES=1000 SEED=7"
 	@echo "make fuzz          mangled input until something breaks: make fuzz TARGET=replay FUZZ_SECONDS=60"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
 	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso adapter'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
-	@echo "make ci            lint, test, test-foreign"
+	@echo "make ci            lint, test, crash, test-foreign"
 	@echo "make build         $(CARGO_TARGET_DIR)/release/pd-lite"
 
 # cargo becomes the server (exec): a signal reaches it directly, and its exit code is the one make sees.
@@ -51,6 +52,12 @@ build: deps
 test: deps
 	cargo test $(CARGO_FLAGS) $(ARGS)
 	cargo test $(CARGO_FLAGS) --manifest-path tests/interleavings/Cargo.toml $(ARGS)
+
+# What it found and how to repeat it is printed; the workdir of a failure is kept.
+CYCLES = 30
+SEED =
+crash: deps
+	PD_LITE_TEST_CRASH_CYCLES=$(CYCLES) PD_LITE_TEST_CRASH_SEED=$(SEED) cargo test $(CARGO_FLAGS) --test tests -- --nocapture crash::
 
 # Until it finds something, or for FUZZ_SECONDS; what it finds is in $(CARGO_TARGET_DIR)/fuzz/artifacts.
 FUZZ_SECONDS = 0
@@ -84,7 +91,7 @@ lint: deps
 doc: deps
 	cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-ci: lint test test-foreign
+ci: lint test crash test-foreign
 
 # What compiling the gRPC core takes besides Rust and make.
 deps:

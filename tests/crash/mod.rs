@@ -12,6 +12,7 @@ mod cycles;
 mod history;
 mod points;
 mod regions;
+mod regions_caught;
 mod values;
 
 use std::env;
