@@ -109,24 +109,28 @@ impl<'a> Caller<'a> {
             let option = CallOption::default().timeout(HANG);
             self.client.raw().duplex_streaming(&methods::TSO, option).expect("a stream is opened by its first request")
         });
-        let mut results = Vec::new();
         let mut invoked = Vec::new();
+        // grpcio panics when one goes on with a stream that has ended. Its answers tell why it has.
+        let mut takes_more = true;
         for &count in &counts {
             invoked.push(self.shared.clock.tick());
-            // A stream that has ended takes nothing more; its answers tell why.
             let request = TsoRequest { count, ..Default::default() };
-            let _ = pollster::block_on(requests.send((request, WriteFlags::default().buffer_hint(false))));
+            takes_more = takes_more && pollster::block_on(requests.send((request, WriteFlags::default()))).is_ok();
         }
+        let mut failure = None;
+        let mut results = Vec::new();
         for _ in &counts {
-            let answer = pollster::block_on(answers.next());
-            results.push((answer.map_or_else(|| Err(ended_early()), streamed), self.shared.clock.tick()));
+            let result = match &failure {
+                Some(failure) => Err(Failure::clone(failure)),
+                None => streamed(pollster::block_on(answers.next())),
+            };
+            failure = result.as_ref().err().cloned();
+            results.push((result, self.shared.clock.tick()));
         }
-        let mut failed = None;
         for ((count, invoked), (result, returned)) in counts.into_iter().zip(invoked).zip(results) {
-            self.note_at(invoked, returned, Call::Take(Kind::Timestamp, count), result.map(Answer::First))
-                .unwrap_or_else(|failure| failed = Some(failure));
+            let _ = self.note_at(invoked, returned, Call::Take(Kind::Timestamp, count), result.map(Answer::First));
         }
-        failed.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
     }
 
     fn look_up(&mut self, key: Vec<u8>) -> Result<Option<RegionMeta>, Failure> {
@@ -344,18 +348,17 @@ impl<'a> Caller<'a> {
     }
 }
 
-fn streamed(answer: grpcio::Result<TsoResponse>) -> Result<u64, Failure> {
-    answer.map(|answer| answer.timestamp).map_err(|error| match error {
-        grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)) => {
-            Failure { code: status.code(), message: status.message().to_owned() }
+/// The first timestamp of the next answer of a stream.
+fn streamed(answer: Option<grpcio::Result<TsoResponse>>) -> Result<u64, Failure> {
+    let (code, message) = match answer {
+        Some(Ok(answer)) => return Ok(answer.timestamp),
+        Some(Err(grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)))) => {
+            (status.code(), status.message().to_owned())
         }
-        other => Failure { code: RpcStatusCode::UNKNOWN, message: other.to_string() },
-    })
-}
-
-/// The end of a stream that said why to an earlier answer, or did not say.
-fn ended_early() -> Failure {
-    Failure { code: RpcStatusCode::UNAVAILABLE, message: "the stream has ended".into() }
+        Some(Err(other)) => (RpcStatusCode::UNKNOWN, other.to_string()),
+        None => (RpcStatusCode::OK, "the stream has ended".to_owned()),
+    };
+    Err(Failure { code, message })
 }
 
 /// The key of a border. The first and the last one are the ends of the key space.

@@ -11,7 +11,7 @@ use pd_lite::proto::pd::RegionMeta;
 
 use super::caller::{Caller, Ended, Shared};
 use super::history::{Answer, Call, Entry, Kind, Tick, Violation};
-use super::points::{self, POINTS, Point};
+use super::points::{self, Point};
 use super::regions;
 use super::values::Values;
 use crate::support::rng::Rng;
@@ -104,7 +104,8 @@ impl<'a> Cycles<'a> {
         let end = self.choose_end(&mut Rng::new(self.seed ^ (cycle << 8)));
         let mut rng = Rng::new(self.seed ^ (cycle << 8 | (attempt + 1)));
         let at = |what: String| format!("cycle {cycle}, which ends {}: {what}", end.name());
-        if rng.below(3) == 0 {
+        // The very first start too: it creates the workdir.
+        if cycle == 0 || rng.below(3) == 0 {
             for _ in 0..=rng.below(3) {
                 let killed = points::interrupt_start(&self.launch_again(), self.has_strace, &mut rng).map_err(at)?;
                 *self.totals.killed_starts.entry(killed).or_default() += 1;
@@ -138,7 +139,7 @@ impl<'a> Cycles<'a> {
     }
 
     fn choose_end(&self, rng: &mut Rng) -> End {
-        let point = POINTS[usize::try_from(rng.below(17)).expect("a small number")];
+        let point = Point::choose(rng);
         match rng.below(20) {
             0 | 1 => End::Term,
             2 | 3 => End::CutWrite,

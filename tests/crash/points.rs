@@ -47,9 +47,10 @@ const fn point(name: &'static str, calls: &'static str, of: Option<Of>, among: u
 const OPEN: &str = "?open,openat";
 const RENAME: &str = "?rename,?renameat,?renameat2";
 const SYNC: &str = "fdatasync,fsync";
+const UNLINK: &str = "?unlink,?unlinkat";
 
 /// Every step of a batch, a checkpoint and a rewrite.
-pub const POINTS: [Point; 17] = [
+const POINTS: [Point; 17] = [
     point("before a batch is written", "pwrite64", Some(Of::Manifest), 40, false),
     point("before a batch is synced", SYNC, Some(Of::Manifest), 40, false),
     point("before a batch's first answer is sent", "write", None, 40, false),
@@ -65,12 +66,17 @@ pub const POINTS: [Point; 17] = [
     point("before CURRENT's successor is begun", OPEN, Some(Of::Named("CURRENT.tmp")), 1, true),
     point("before CURRENT's successor is synced", SYNC, Some(Of::Named("CURRENT.tmp")), 1, true),
     point("before CURRENT is replaced", RENAME, Some(Of::Named("CURRENT.tmp")), 1, true),
-    point("before a rewrite's name is synced", SYNC, Some(Of::Workdir), 3, true),
-    point("before the old manifest is removed", "?unlink,?unlinkat", Some(Of::Manifest), 1, true),
+    point("before a name is synced while a rewrite is near", SYNC, Some(Of::Workdir), 4, true),
+    point("before the old manifest is removed", UNLINK, Some(Of::Manifest), 1, true),
 ];
 
-/// System calls of a start, each of which may be the last.
-const START_CALLS: [&str; 7] = [OPEN, "pread64", "pwrite64", SYNC, RENAME, "ftruncate", "?unlink,?unlinkat"];
+/// System calls of a start and how many of each there are, or a few less. Renames and removals are made behind some crashes only.
+const START_CALLS: [(&str, u64); 7] =
+    [(OPEN, 24), ("pread64", 8), ("pwrite64", 2), (SYNC, 2), (RENAME, 1), ("ftruncate", 1), (UNLINK, 1)];
+
+fn index(rng: &mut Rng, len: usize) -> usize {
+    usize::try_from(rng.below(len.try_into().expect("a short list"))).expect("less than the length")
+}
 
 /// Whether there is a strace.
 pub fn has_strace() -> bool {
@@ -78,6 +84,10 @@ pub fn has_strace() -> bool {
 }
 
 impl Point {
+    pub fn choose(rng: &mut Rng) -> Self {
+        POINTS[index(rng, POINTS.len())]
+    }
+
     /// Lets the server die at this point, by a process that ends when the server has.
     pub fn arm(&self, server: &Server, workdir: &Path, rng: &mut Rng) -> Armed {
         let when = 1 + rng.below(self.among);
@@ -146,8 +156,8 @@ pub fn cut_writes(server: &Server, workdir: &Path, rng: &mut Rng) {
 pub fn interrupt_start(launch: &Launch, has_strace: bool, rng: &mut Rng) -> Result<String, String> {
     let mut command = launch.command();
     if has_strace && rng.below(4) > 0 {
-        let calls = START_CALLS[usize::try_from(rng.below(7)).expect("a small number")];
-        let when = 1 + rng.below(if matches!(calls, OPEN | "pread64") { 30 } else { 4 });
+        let (calls, most) = START_CALLS[index(rng, START_CALLS.len())];
+        let when = 1 + rng.below(most);
         // With -D it is the server that is this process's child. Without -f it is the main thread that is watched, which makes
         // the workdir ready.
         let mut strace = strace(calls, when);
@@ -157,7 +167,7 @@ pub fn interrupt_start(launch: &Launch, has_strace: bool, rng: &mut Rng) -> Resu
                 server.kill();
                 Ok("after the start".to_owned())
             }
-            Err(exit) if exit.code.is_none() => Ok(format!("before call {when} of {calls}")),
+            Err(exit) if exit.code.is_none() => Ok(format!("before {}", calls.trim_start_matches('?'))),
             Err(exit) => Err(format!("a start that was to be killed ended by itself: {exit:#?}")),
         };
     }

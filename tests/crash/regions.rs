@@ -2,14 +2,14 @@
 //! (entries of their own) and ends with a scan by whoever restarted the server.
 //!
 //! Each rule says only what is certain whatever the order of calls that overlap, so it raises no false alarm: a change is
-//! *there* once it is acknowledged and until another one of its region may have begun to undo it. Every report carries
-//! peers that no other has, so a region that is told names the reports that it can come from.
+//! *there* once it is acknowledged, or told to anybody, and until another one of its region may have begun to undo it. Every
+//! new report carries peers that no other has, so a region that is told names the reports that it can come from.
 
 use std::collections::BTreeMap;
 
 use pd_lite::proto::pd::RegionMeta;
 
-use super::history::{Answer, Call, Entry, Tick, Violation, brief};
+use super::history::{Answer, Call, Entry, NEVER, Tick, Violation, brief};
 
 /// A key range; an empty end is no end.
 type Range<'a> = (&'a [u8], &'a [u8]);
@@ -24,7 +24,11 @@ pub fn check(entries: &[Entry]) -> Result<(), Violation> {
             writes.entry(id).or_default().push(write);
         }
     }
-    let run = Run { writes };
+    let lookups = entries.iter().filter(|entry| matches!(entry.answer, Answer::Found(_))).collect();
+    let mut run = Run { writes, lookups };
+    for entry in entries {
+        run.note_told(entry);
+    }
     for (at, entry) in entries.iter().enumerate() {
         run.check(entry).map_err(|(what, regions)| Violation { what, at, regions })?;
     }
@@ -34,7 +38,9 @@ pub fn check(entries: &[Entry]) -> Result<(), Violation> {
 /// A change that happened or may have.
 struct Write<'a> {
     invoked: Tick,
+    /// When it had happened at the latest.
     returned: Tick,
+    /// Whether it is certain that it happened.
     is_acknowledged: bool,
     /// `None`: the region goes.
     region: Option<&'a RegionMeta>,
@@ -65,12 +71,30 @@ impl<'a> Write<'a> {
 /// What is wrong, and with which regions.
 type Wrong = (String, Vec<u64>);
 
-/// The changes of a run, by region.
+/// The changes of a run, by region, and its lookups.
 struct Run<'a> {
     writes: BTreeMap<u64, Vec<Write<'a>>>,
+    lookups: Vec<&'a Entry>,
 }
 
 impl Run<'_> {
+    /// What was told to anybody had happened by then.
+    fn note_told(&mut self, entry: &Entry) {
+        let told = match &entry.answer {
+            Answer::Found(Some(region)) => std::slice::from_ref(region),
+            Answer::Scanned(regions, _) => regions,
+            _ => return,
+        };
+        for region in told {
+            let writes = self.writes.get_mut(&region.id).into_iter().flatten();
+            let mut reports = writes.filter(|write| write.region == Some(region));
+            if let (Some(report), None) = (reports.next(), reports.next()) {
+                report.is_acknowledged = true;
+                report.returned = report.returned.min(entry.returned);
+            }
+        }
+    }
+
     fn check(&self, entry: &Entry) -> Result<(), Wrong> {
         match (&entry.call, &entry.answer) {
             (Call::Put(region), Answer::Accepted) => {
@@ -157,6 +181,8 @@ impl Run<'_> {
             "was told, though a newer epoch was acknowledged"
         } else if !self.may_be_there(region.id, region, entry) {
             "was told, though it was replaced or removed"
+        } else if self.is_over(region, entry) {
+            "was told, though an earlier lookup showed that it is gone"
         } else {
             return Ok(());
         };
@@ -195,6 +221,19 @@ impl Run<'_> {
         reports.any(|write| write.invoked < entry.returned && !is_undone(write)) && !self.is_stale(region, entry)
     }
 
+    /// Whether a lookup behind all reports of the region, and in front of the entry, showed that it is not there.
+    fn is_over(&self, region: &RegionMeta, entry: &Entry) -> bool {
+        let reports = self.of(region.id).iter().filter(|write| write.region == Some(region));
+        let reported = reports.map(|write| write.returned).max().unwrap_or(NEVER);
+        let shows = |lookup: &&Entry| match (&lookup.call, &lookup.answer) {
+            (Call::Lookup(key), Answer::Found(found)) => contains(range(region), key) && found.as_ref() != Some(region),
+            _ => false,
+        };
+        let mut between =
+            self.lookups.iter().filter(|lookup| lookup.invoked > reported && lookup.returned < entry.invoked);
+        between.any(shows)
+    }
+
     /// Whether a newer epoch is certain to be known for the region, and not forgotten by a removal.
     fn is_stale(&self, region: &RegionMeta, entry: &Entry) -> bool {
         let writes = self.of(region.id);
@@ -220,6 +259,6 @@ fn overlap(a: Range<'_>, b: Range<'_>) -> bool {
     (a.1.is_empty() || b.0 < a.1) && (b.1.is_empty() || a.0 < b.1)
 }
 
-pub fn contains(range: Range<'_>, key: &[u8]) -> bool {
+fn contains(range: Range<'_>, key: &[u8]) -> bool {
     range.0 <= key && (range.1.is_empty() || key < range.1)
 }

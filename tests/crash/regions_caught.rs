@@ -123,6 +123,26 @@ fn a_wrong_route_is_caught() {
 }
 
 #[test]
+fn what_was_told_once_and_is_lost_without_an_answer_is_caught() {
+    let [old, new, ..] = one();
+    // Changes that were visible before they were durable.
+    let told = [put(0, 1, &old), put_unanswered(2, &new), lookup(3, 4, b"e", Some(&new)), all(5, 6, &[&old])];
+    is_caught(&told, "a newer epoch was acknowledged");
+    is_caught(&[put_unanswered(2, &new), all(3, 4, &[&new]), all(5, 6, &[])], "is not there");
+    let gone = [put(0, 1, &old), remove_unanswered(2, 1), lookup(3, 4, b"e", None), all(5, 6, &[&old])];
+    is_caught(&gone, "showed that it is gone");
+    // Reported again meanwhile, or perhaps.
+    is_right(&[put(0, 1, &old), remove_unanswered(2, 1), lookup(3, 6, b"e", None), all(5, 7, &[&old])]);
+    is_right(&[
+        put(0, 1, &old),
+        remove(2, 3, 1, true),
+        lookup(4, 5, b"e", None),
+        put_unanswered(6, &old),
+        all(7, 8, &[&old]),
+    ]);
+}
+
+#[test]
 fn a_refusal_without_a_reason_is_caught() {
     let [old, new, right, both] = one();
     is_caught(&[refused(0, 1, &old)], "nothing is in its way");
