@@ -35,9 +35,10 @@ pub struct Shared {
     pub values: AtomicU64,
 }
 
-/// How a caller ended: what it was told last, and the tick before it asked.
+/// What came of a caller.
 pub struct Ended {
     pub entries: Vec<Entry>,
+    /// Of its last call, and when that failed.
     pub code: RpcStatusCode,
     pub returned: Tick,
 }

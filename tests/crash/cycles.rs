@@ -23,6 +23,8 @@ const CALLERS_PER_CONNECTION: u64 = 4;
 /// A cycle with fewer acknowledged changes or answers with values than this is repeated.
 const CHANGES_MIN: u64 = 100;
 const VALUES_MIN: u64 = 100;
+/// How often a cycle is tried.
+const ATTEMPTS: u64 = 3;
 /// Changes more, at most, until a kill at a random moment.
 const CHANGES_SPREAD: u64 = 500;
 /// Changes more until a point counts as missed: a few seconds' worth, and some MiB where a rewrite is wanted.
@@ -63,8 +65,9 @@ pub struct Cycles<'a> {
     shared: Shared,
     timestamps: Values,
     ids: Values,
-    /// The run that is not checked yet.
+    /// The run that is not checked yet, and how it ended.
     entries: Vec<Entry>,
+    last_end: &'static str,
     totals: Totals,
 }
 
@@ -79,8 +82,6 @@ struct Totals {
     /// How often each end was met, and each point was missed.
     ends: BTreeMap<&'static str, (u64, u64)>,
     killed_starts: BTreeMap<String, u64>,
-    /// Changes and values of the last run.
-    last: (u64, u64),
 }
 
 impl<'a> Cycles<'a> {
@@ -95,35 +96,47 @@ impl<'a> Cycles<'a> {
             timestamps: Values::new(Kind::Timestamp),
             ids: Values::new(Kind::Id),
             entries: Vec::new(),
+            last_end: "before it began",
             totals: Totals::default(),
         }
     }
 
-    /// Runs a cycle. Returns whether it had traffic enough.
-    pub fn cycle(&mut self, cycle: u64, attempt: u64) -> Result<bool, String> {
+    /// Runs a cycle, again when it had too little traffic.
+    pub fn cycle(&mut self, cycle: u64) -> Result<(), String> {
+        for attempt in 1..=ATTEMPTS {
+            let (changes, values) = self.attempt(cycle, attempt).map_err(|what| format!("cycle {cycle}: {what}"))?;
+            if changes >= CHANGES_MIN && values >= VALUES_MIN {
+                return Ok(());
+            }
+            self.totals.too_quiet += 1;
+            println!(
+                "cycle {cycle}, attempt {attempt}: {changes} changes and {values} answers with values are too few"
+            );
+        }
+        Err(format!(
+            "cycle {cycle}: too little traffic in {ATTEMPTS} attempts, {CHANGES_MIN} and {VALUES_MIN} are wanted"
+        ))
+    }
+
+    /// Returns how many changes and answers with values were acknowledged.
+    fn attempt(&mut self, cycle: u64, attempt: u64) -> Result<(u64, u64), String> {
         let end = self.choose_end(&mut Rng::new(self.seed ^ (cycle << 8)));
-        let mut rng = Rng::new(self.seed ^ (cycle << 8 | (attempt + 1)));
-        let at = |what: String| format!("cycle {cycle}, which ends {}: {what}", end.name());
+        let mut rng = Rng::new(self.seed ^ (cycle << 8 | attempt));
         // The very first start too: it creates the workdir.
         if cycle == 0 || rng.below(3) == 0 {
             for _ in 0..=rng.below(3) {
-                let killed = points::interrupt_start(&self.launch_again(), self.has_strace, &mut rng).map_err(at)?;
+                let killed = points::interrupt_start(&self.launch_again(), self.has_strace, &mut rng)?;
                 *self.totals.killed_starts.entry(killed).or_default() += 1;
             }
         }
-        let server = self.start_and_check(&mut rng).map_err(at)?;
-        self.run(server, end, &mut rng).map_err(at)?;
-        let (changes, values) = self.totals.last;
-        let enough = changes >= CHANGES_MIN && values >= VALUES_MIN;
-        self.totals.too_quiet += u64::from(!enough);
-        Ok(enough)
-    }
-
-    pub fn last_traffic(&self) -> String {
-        let (changes, values) = self.totals.last;
-        format!(
-            "{changes} changes and {values} answers with values were acknowledged, {CHANGES_MIN} and {VALUES_MIN} are wanted"
-        )
+        let mut server = self.start_and_check(&mut rng)?;
+        if rng.below(3) == 0 {
+            // What a start serves it serves again: nothing of it came from a piece that is not on the disk for good.
+            server.kill();
+            self.last_end = "before anything was changed";
+            server = self.start_and_check(&mut rng)?;
+        }
+        self.run(server, end, &mut rng).map_err(|what| format!("the run that was to end {}: {what}", end.name()))
     }
 
     /// Checks the last run, and that a clean stop and one more start change nothing.
@@ -159,13 +172,17 @@ impl<'a> Cycles<'a> {
 
     /// Starts the server, looks at everything, and checks the run that this closes.
     fn start_and_check(&mut self, rng: &mut Rng) -> Result<Server, String> {
-        let server = self.launch_again().try_start().map_err(|exit| format!("the server does not start: {exit:#?}"))?;
+        let server = self
+            .launch_again()
+            .try_start()
+            .map_err(|exit| format!("the server does not start after a run that ended {}: {exit:#?}", self.last_end))?;
         self.totals.starts += 1;
         self.addr = Some(server.addr().to_owned());
         let looker = Caller::new(LOOKER, &self.shared, server.client(), Rng::new(rng.below(1 << 40)), false);
         let (entries, found) = looker.look_at_all().map_err(|failure| format!("nobody answers: {failure:?}"))?;
         self.entries.extend(entries);
-        self.check().map_err(|violation| violation.tell(&self.entries))?;
+        self.check()
+            .map_err(|violation| format!("the run that ended {}: {}", self.last_end, violation.tell(&self.entries)))?;
         let now = self.shared.clock.tick();
         self.entries = found.into_iter().map(|region| known(region, now)).collect();
         Ok(server)
@@ -177,8 +194,8 @@ impl<'a> Cycles<'a> {
         self.ids.check(&self.entries)
     }
 
-    /// Lets all callers work and ends the server under them.
-    fn run(&mut self, server: Server, end: End, rng: &mut Rng) -> Result<(), String> {
+    /// Lets all callers work and ends the server under them. Returns how many changes and answers with values there were.
+    fn run(&mut self, server: Server, end: End, rng: &mut Rng) -> Result<(u64, u64), String> {
         let is_heavy = matches!(end, End::Point(Point { is_heavy: true, .. })) || rng.below(4) == 0;
         let shared = &self.shared;
         shared.changes.store(0, Ordering::Relaxed);
@@ -200,9 +217,10 @@ impl<'a> Cycles<'a> {
         });
         let missed = result?;
         let totals = &mut self.totals;
-        totals.last = (shared.changes.load(Ordering::Relaxed), shared.values.load(Ordering::Relaxed));
-        totals.changes += totals.last.0;
-        totals.values += totals.last.1;
+        let traffic = (shared.changes.load(Ordering::Relaxed), shared.values.load(Ordering::Relaxed));
+        totals.changes += traffic.0;
+        totals.values += traffic.1;
+        self.last_end = end.name();
         let (met_count, missed_count) = totals.ends.entry(end.name()).or_default();
         *if missed { missed_count } else { met_count } += 1;
         for ended in ended {
@@ -213,18 +231,21 @@ impl<'a> Cycles<'a> {
             totals.lookups += ended.entries.iter().filter(|entry| matches!(entry.answer, Answer::Found(_))).count();
             self.entries.extend(ended.entries);
         }
-        Ok(())
+        Ok(traffic)
     }
 
     /// What came of all cycles.
     pub fn summary(&self) -> String {
-        let Totals { changes, values, unanswered, lookups, starts, too_quiet, ends, killed_starts, .. } = &self.totals;
+        let Totals { changes, values, unanswered, lookups, starts, too_quiet, ends, killed_starts } = &self.totals;
         let mut text = format!(
             "{starts} starts on one workdir, and {} more that were killed on the way; {changes} changes, {values} answers \
              with values and {lookups} routes acknowledged, {unanswered} calls unanswered; {too_quiet} cycles were repeated \
              for too little traffic\n",
             killed_starts.values().sum::<u64>()
         );
+        if !self.has_strace {
+            text.push_str("  there is no strace: no kill at a named point\n");
+        }
         for (name, (met, missed)) in ends {
             _ = writeln!(text, "  ended {met} times {name}; missed {missed} times");
         }
@@ -252,6 +273,7 @@ fn end_under_load(
         while !is_reached() && probe.lookup(b"").is_ok() {}
         is_reached()
     };
+    // A point is near by itself.
     let spread = if matches!(end, End::Point(_)) { 1 } else { CHANGES_SPREAD };
     let goal = CHANGES_MIN + rng.below(spread);
     let is_up = wait(goal);

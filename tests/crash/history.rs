@@ -80,7 +80,7 @@ impl Entry {
         asked.into_iter().chain(told.iter().map(|region| region.id)).any(|id| ids.contains(&id))
     }
 
-    /// Whether it returned a first value, of this kind.
+    /// The first value that it got and how many, when it asked for this kind.
     pub fn values(&self, of: Kind) -> Option<(u64, u64)> {
         match (&self.call, &self.answer) {
             (Call::Take(kind, count), Answer::First(first)) if *kind == of => Some((*first, (*count).max(1))),

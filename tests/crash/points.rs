@@ -17,13 +17,14 @@ use crate::support::{Launch, Server, launch, manifest};
 /// The writer's thread, by its name.
 const WRITER: &str = "pd-writer";
 
-/// The file that a call names.
+/// The file that a call is about.
 #[derive(Clone, Copy, Debug)]
 enum Of {
     Manifest,
     /// The one that a rewrite fills.
     NewManifest,
-    Named(&'static str),
+    /// The one of this name, or what is to take its place.
+    Replaced(&'static str),
     Workdir,
 }
 
@@ -54,18 +55,18 @@ const POINTS: [Point; 17] = [
     point("before a batch is written", "pwrite64", Some(Of::Manifest), 40, false),
     point("before a batch is synced", SYNC, Some(Of::Manifest), 40, false),
     point("before a batch's first answer is sent", "write", None, 40, false),
-    point("before a new checkpoint is begun", OPEN, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
-    point("before a checkpoint is written", "pwrite64", Some(Of::Named("PD_STATE.json.tmp")), 2, false),
-    point("before a checkpoint is synced", SYNC, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
-    point("before a checkpoint takes its place", RENAME, Some(Of::Named("PD_STATE.json.tmp")), 2, false),
+    point("before a new checkpoint is begun", OPEN, Some(Of::Replaced("PD_STATE.json")), 2, false),
+    point("before a checkpoint is written", "pwrite64", Some(Of::Replaced("PD_STATE.json")), 2, false),
+    point("before a checkpoint is synced", SYNC, Some(Of::Replaced("PD_STATE.json")), 2, false),
+    point("before a checkpoint takes its place", RENAME, Some(Of::Replaced("PD_STATE.json")), 2, false),
     point("before a checkpoint's name is synced", SYNC, Some(Of::Workdir), 2, false),
     point("before a rewrite begins", OPEN, Some(Of::NewManifest), 1, true),
     point("before a rewrite's opening is written", "pwrite64", Some(Of::NewManifest), 1, true),
     point("while a rewrite copies", "pwrite64", Some(Of::NewManifest), 6, true),
     point("before a rewrite's bytes are synced", SYNC, Some(Of::NewManifest), 4, true),
-    point("before CURRENT's successor is begun", OPEN, Some(Of::Named("CURRENT.tmp")), 1, true),
-    point("before CURRENT's successor is synced", SYNC, Some(Of::Named("CURRENT.tmp")), 1, true),
-    point("before CURRENT is replaced", RENAME, Some(Of::Named("CURRENT.tmp")), 1, true),
+    point("before CURRENT's successor is begun", OPEN, Some(Of::Replaced("CURRENT")), 1, true),
+    point("before CURRENT's successor is synced", SYNC, Some(Of::Replaced("CURRENT")), 1, true),
+    point("before CURRENT is replaced", RENAME, Some(Of::Replaced("CURRENT")), 1, true),
     point("before a name is synced while a rewrite is near", SYNC, Some(Of::Workdir), 4, true),
     point("before the old manifest is removed", UNLINK, Some(Of::Manifest), 1, true),
 ];
@@ -93,24 +94,24 @@ impl Point {
         let when = 1 + rng.below(self.among);
         let mut strace = strace(self.calls, when);
         if let Some(of) = self.of {
-            strace.arg("-P").arg(self.path(of, workdir));
+            Self::paths(of, workdir).iter().for_each(|path| _ = strace.arg("-P").arg(path));
         }
         // Of the one thread alone: the others go on at their speed.
         strace.args(["-p", &writer_of(server).to_string()]);
         Armed(strace.spawn().expect("a strace that told its version"))
     }
 
-    fn path(&self, of: Of, workdir: &Path) -> PathBuf {
+    fn paths(of: Of, workdir: &Path) -> Vec<PathBuf> {
         match of {
-            Of::Manifest => manifest(workdir),
+            Of::Manifest => vec![manifest(workdir)],
             Of::NewManifest => {
                 let manifest = manifest(workdir);
                 let number = manifest.to_str().and_then(|path| path.rsplit_once('-')).map(|(_, number)| number.parse());
                 let number: u64 = number.expect("a manifest has a number").expect("a manifest has a number");
-                workdir.join(format!("MANIFEST-{:06}", number + 1))
+                vec![workdir.join(format!("MANIFEST-{:06}", number + 1))]
             }
-            Of::Named(name) => workdir.join(name),
-            Of::Workdir => workdir.to_owned(),
+            Of::Replaced(name) => vec![workdir.join(name), workdir.join(format!("{name}.tmp"))],
+            Of::Workdir => vec![workdir.to_owned()],
         }
     }
 }
