@@ -11,7 +11,7 @@ use pd_lite::proto::pd::RegionMeta;
 
 use super::caller::{Caller, Ended, Shared};
 use super::history::{Answer, Call, Entry, Kind, Tick, Violation};
-use super::points::{self, Point};
+use super::points::{self, BATCH_POINTS, POINTS, Point};
 use super::regions;
 use super::values::Values;
 use crate::support::rng::Rng;
@@ -28,7 +28,7 @@ const ATTEMPTS: u64 = 3;
 /// Changes more, at most, until a kill at a random moment.
 const CHANGES_SPREAD: u64 = 500;
 /// Changes more until a point counts as missed: a few seconds' worth, and some MiB where a rewrite is wanted.
-const CHANGES_UNTIL_MISSED: u64 = 2_000;
+const CHANGES_UNTIL_MISSED: u64 = 8_000;
 /// The caller that looks at everything, and the one that knows what a run begins with.
 const LOOKER: u64 = 100;
 const KNOWN_BEFORE: u64 = 200;
@@ -120,8 +120,8 @@ impl<'a> Cycles<'a> {
 
     /// Returns how many changes and answers with values were acknowledged.
     fn attempt(&mut self, cycle: u64, attempt: u64) -> Result<(u64, u64), String> {
-        let end = self.choose_end(&mut Rng::new(self.seed ^ (cycle << 8)));
-        let mut rng = Rng::new(self.seed ^ (cycle << 8 | attempt));
+        let end = self.choose_end(cycle);
+        let mut rng = Rng::new(self.seed ^ (cycle + 1 << 8 | attempt));
         // The very first start too: it creates the workdir.
         if cycle == 0 || rng.below(3) == 0 {
             for _ in 0..=rng.below(3) {
@@ -129,8 +129,10 @@ impl<'a> Cycles<'a> {
                 *self.totals.killed_starts.entry(killed).or_default() += 1;
             }
         }
+        let behind_a_cut = self.last_end == End::CutWrite.name();
         let mut server = self.start_and_check(&mut rng)?;
-        if rng.below(3) == 0 {
+        // Behind a write that was cut there is a piece of a batch to be dropped.
+        if behind_a_cut || rng.below(3) == 0 {
             // What a start serves it serves again: nothing of it came from a piece that is not on the disk for good.
             server.kill();
             self.last_end = "before anything was changed";
@@ -151,14 +153,20 @@ impl<'a> Cycles<'a> {
         Ok(())
     }
 
-    fn choose_end(&self, rng: &mut Rng) -> End {
-        let point = Point::choose(rng);
-        match rng.below(20) {
-            0 | 1 => End::Term,
-            2 | 3 => End::CutWrite,
-            4..=9 => End::Kill,
-            _ if !self.has_strace => End::Kill,
-            _ => End::Point(point),
+    /// A round of cycles goes through every end, in an order of its own.
+    fn choose_end(&self, cycle: u64) -> End {
+        let batch_points = POINTS.iter().take(BATCH_POINTS);
+        let mut ends: Vec<End> = POINTS.iter().chain(batch_points).copied().map(End::Point).collect();
+        ends.extend([[End::Term, End::CutWrite, End::Kill]; 3].concat());
+        ends.push(End::Kill);
+        let len = u64::try_from(ends.len()).expect("a short list");
+        let mut rng = Rng::new(self.seed ^ (cycle / len));
+        for at in (1..ends.len()).rev() {
+            ends.swap(at, points::index(&mut rng, at + 1));
+        }
+        match ends[usize::try_from(cycle % len).expect("less than the length")] {
+            End::Point(_) if !self.has_strace => End::Kill,
+            end => end,
         }
     }
 

@@ -51,14 +51,14 @@ const SYNC: &str = "fdatasync,fsync";
 const UNLINK: &str = "?unlink,?unlinkat";
 
 /// Every step of a batch, a checkpoint and a rewrite.
-const POINTS: [Point; 17] = [
+pub const POINTS: [Point; 17] = [
     point("before a batch is written", "pwrite64", Some(Of::Manifest), 40, false),
     point("before a batch is synced", SYNC, Some(Of::Manifest), 40, false),
     point("before a batch's first answer is sent", "write", None, 40, false),
-    point("before a new checkpoint is begun", OPEN, Some(Of::Replaced("PD_STATE.json")), 2, false),
-    point("before a checkpoint is written", "pwrite64", Some(Of::Replaced("PD_STATE.json")), 2, false),
-    point("before a checkpoint is synced", SYNC, Some(Of::Replaced("PD_STATE.json")), 2, false),
-    point("before a checkpoint takes its place", RENAME, Some(Of::Replaced("PD_STATE.json")), 2, false),
+    point("before a new checkpoint is begun", OPEN, Some(Of::Replaced("PD_STATE.json")), 1, false),
+    point("before a checkpoint is written", "pwrite64", Some(Of::Replaced("PD_STATE.json")), 1, false),
+    point("before a checkpoint is synced", SYNC, Some(Of::Replaced("PD_STATE.json")), 1, false),
+    point("before a checkpoint takes its place", RENAME, Some(Of::Replaced("PD_STATE.json")), 1, false),
     point("before a checkpoint's name is synced", SYNC, Some(Of::Workdir), 2, false),
     point("before a rewrite begins", OPEN, Some(Of::NewManifest), 1, true),
     point("before a rewrite's opening is written", "pwrite64", Some(Of::NewManifest), 1, true),
@@ -71,11 +71,15 @@ const POINTS: [Point; 17] = [
     point("before the old manifest is removed", UNLINK, Some(Of::Manifest), 1, true),
 ];
 
+/// So many of them, the first ones, are steps of a batch, the most common thing to be under way.
+pub const BATCH_POINTS: usize = 3;
+
 /// System calls of a start and how many of each there are, or a few less. Renames and removals are made behind some crashes only.
 const START_CALLS: [(&str, u64); 7] =
     [(OPEN, 24), ("pread64", 8), ("pwrite64", 2), (SYNC, 2), (RENAME, 1), ("ftruncate", 1), (UNLINK, 1)];
 
-fn index(rng: &mut Rng, len: usize) -> usize {
+/// A place in a list of this length.
+pub fn index(rng: &mut Rng, len: usize) -> usize {
     usize::try_from(rng.below(len.try_into().expect("a short list"))).expect("less than the length")
 }
 
@@ -85,10 +89,6 @@ pub fn has_strace() -> bool {
 }
 
 impl Point {
-    pub fn choose(rng: &mut Rng) -> Self {
-        POINTS[index(rng, POINTS.len())]
-    }
-
     /// Lets the server die at this point, by a process that ends when the server has.
     pub fn arm(&self, server: &Server, workdir: &Path, rng: &mut Rng) -> Armed {
         let when = 1 + rng.below(self.among);
@@ -130,7 +130,8 @@ impl Drop for Armed {
 fn strace(calls: &str, when: u64) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-qqq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-    strace.args(["-e", &format!("inject={calls}:signal=KILL:when={when}")]);
+    // Between the step before and the death others get a moment to see what they should not.
+    strace.args(["-e", &format!("inject={calls}:delay_enter=3000:signal=KILL:when={when}")]);
     strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     strace
 }
