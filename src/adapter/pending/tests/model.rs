@@ -167,7 +167,7 @@ impl World {
 
     /// Sends the next batch. Returns whether there was one.
     fn send(&mut self, fate: Fate) -> bool {
-        let limits = BatchLimits { regions: 3, ..LIMITS };
+        let limits = BatchLimits { removals: 2, regions: 3, ..LIMITS };
         let Some(batch) = self.pending.next_batch(limits) else { return false };
         let is_answered = matches!(fate, Fate::Answered);
         let seen = |len| match fate {
@@ -197,6 +197,9 @@ impl World {
                     self.pending.settle_store(numbers, Answer::Accepted);
                 }
             }
+        }
+        if let (false, Batch::Puts(puts)) = (is_answered, &batch) {
+            self.pending.postpone(&puts[0]);
         }
         self.pd.check_invariants();
         true
