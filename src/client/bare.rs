@@ -24,7 +24,7 @@ pub(crate) struct BareClient {
 }
 
 impl BareClient {
-    /// A connection that the first call makes.
+    /// A connection that [`BareClient::connect`] or the first call makes.
     ///
     /// # Errors
     ///
@@ -32,6 +32,16 @@ impl BareClient {
     pub(crate) fn new(options: &ClientOptions) -> Result<Self, Error> {
         options.check()?;
         Ok(Self { connections: Connections::new(options), timeout: options.timeout })
+    }
+
+    /// Waits for the connection, at most a call's timeout.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable`.
+    pub(crate) fn connect(&self) -> Result<(), Error> {
+        let deadline = Span::new(self.timeout).deadline;
+        pollster::block_on(self.connections.ready(deadline)).map(drop)
     }
 
     /// Runs a task on the poll thread, which takes in the answers too: a task that computes delays all others.

@@ -12,6 +12,9 @@ use crate::client::ClientOptions;
 /// The most that a server takes; a lower limit is the server's to tell.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
+/// Calls under way at once, of all clients.
+const IN_FLIGHT_MAX: usize = 1 << 16;
+
 /// A command line of any of the loads; each takes some of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args {
@@ -79,6 +82,12 @@ impl Args {
     /// Exit code 2.
     pub fn check(&self, load: Load) -> Result<(), Failure> {
         let refused = |what: String| Err(Failure::new(Exit::Usage, what));
+        if self.in_flight() > IN_FLIGHT_MAX {
+            return refused(format!(
+                "--clients times --concurrency must be at most {IN_FLIGHT_MAX}, not {}",
+                self.in_flight()
+            ));
+        }
         if !load.makes(Kind::Heartbeat) {
             return Ok(());
         }
@@ -146,6 +155,9 @@ const CONCURRENCY: Flag<Args> = Flag {
 fn calls_under_way_are_those_of_all_clients() {
     assert_eq!(parse(&[]).unwrap().in_flight(), 64);
     assert_eq!(parse(&["--clients", "3", "--concurrency", "5"]).unwrap().in_flight(), 15);
+    let many = |concurrency| parse(&["--clients", "2", "--concurrency", concurrency]).unwrap().check(Load::Tso);
+    assert_eq!(many("32768"), Ok(()));
+    assert!(many("32769").unwrap_err().line().contains("must be at most 65536, not 65538"));
     for words in [["--clients", "0"], ["--clients", "1025"], ["--concurrency", "0"], ["--concurrency", "65537"]] {
         assert!(parse(&words).unwrap_err().contains("expected a decimal number from 1 to"), "{words:?}");
     }

@@ -208,6 +208,11 @@ impl OwnCatalog {
     }
 }
 
+/// A region of its own as long as they get in a message.
+pub fn longest_region() -> Region {
+    OwnCatalog::new(u64::MAX, 1).region(0, u32::MAX)
+}
+
 /// The numbers below `count`, some at a time.
 fn chunks(count: u64) -> impl Iterator<Item = Range<u64>> {
     (0..count.div_ceil(CHUNK)).map(move |chunk| chunk * CHUNK..count.min((chunk + 1) * CHUNK))

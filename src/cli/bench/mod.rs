@@ -169,23 +169,23 @@ fn prepare(load: Load, args: &Args, client: &Client, stop: &Receiver<&'static st
         let reason = format!("--batch is {batch}, and the PD takes {} timestamps a call (--max-count)", limits.count);
         return Err(Failure::new(Exit::Runtime, reason));
     }
-    if !load.makes(Kind::Route) && !load.makes(Kind::Heartbeat) {
-        return Ok(Catalog::None);
-    }
-    let catalog = Catalog::set_up(client, args.regions, stop)?;
-    if let (Some(limits), true) = (limits, load.makes(Kind::Heartbeat)) {
-        let regions: Vec<_> = (0..batch).map(|number| catalog.region(number % catalog.len(), u32::MAX)).collect();
-        let len = u64::try_from(heartbeats_len(&regions)).unwrap_or(u64::MAX);
+    if let Some(limits) = limits
+        && load.makes(Kind::Heartbeat)
+    {
+        let len = u64::try_from(heartbeats_len(&[catalog::longest_region()])).unwrap_or(u64::MAX).saturating_mul(batch);
         if limits.request_bytes > 0 && len > limits.request_bytes {
             let reason = format!(
-                "--batch {batch} makes messages of {len} bytes, and the PD takes {} (--max-request-bytes)",
+                "--batch {batch} makes messages of up to {len} bytes, and the PD takes {} (--max-request-bytes)",
                 limits.request_bytes
             );
-            clean_up(args, client, &catalog)?;
             return Err(Failure::new(Exit::Runtime, reason));
         }
     }
-    Ok(catalog)
+    if load.makes(Kind::Route) || load.makes(Kind::Heartbeat) {
+        Catalog::set_up(client, args.regions, stop)
+    } else {
+        Ok(Catalog::None)
+    }
 }
 
 /// Removes the regions that were set up, unless they are to stay.

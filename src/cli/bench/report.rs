@@ -37,7 +37,7 @@ pub struct Report {
     total: Row,
     /// By method.
     calls: Vec<Row>,
-    /// Calls that were due and never sent. Each is in `latency_us` with the time that it had waited.
+    /// Calls that were due and never sent. Each is in `latency_us` with the time that it had waited by the end.
     unsent: u64,
     errors: Vec<CodeSeen>,
     checks: Checks,
@@ -155,7 +155,7 @@ impl Report {
         let mut line = |what: String| writeln!(text, "{}", printable(&what)).expect("a String takes everything");
         let pace = self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate} calls a second due"));
         line(format!(
-            "{} at {}: {pace}, {} client(s) with up to {} calls under way each",
+            "{} at {}: {pace}; clients: {}, calls under way: {} each",
             self.load, self.addr, self.clients, self.concurrency
         ));
         let cut = if self.interrupted { ", ended by a signal" } else { "" };

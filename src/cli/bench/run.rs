@@ -16,7 +16,7 @@ use super::loads::{Caller, Load, OwnRegions};
 use super::report::progress_line;
 use super::schedule::Schedule;
 use super::tally::{Tally, Times};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, time};
 use crate::client::ClientOptions;
 use crate::client::bare::BareClient;
 
@@ -50,7 +50,7 @@ struct Shared {
 ///
 /// # Errors
 ///
-/// Exit code 1: no thread can be started; 2: no options of a client.
+/// Exit code 1: no thread can be started; 6: the server is gone again.
 pub fn run(
     load: Load,
     args: &Args,
@@ -61,6 +61,7 @@ pub fn run(
 ) -> Result<Measured, Failure> {
     let clients: Vec<Arc<BareClient>> =
         (0..args.clients).map(|_| BareClient::new(options).map(Arc::new)).collect::<Result<_, _>>()?;
+    clients.iter().try_for_each(|client| client.connect())?;
     let own = ProcessCpu::of_this_process();
     let begun = Instant::now();
     let counts_from = begun + args.warm_up;
@@ -73,7 +74,7 @@ pub fn run(
     drop(done_sender);
 
     if !args.warm_up.is_zero() {
-        super::tell(&format!("warming up for {}", crate::cli::time::short(args.warm_up)));
+        super::tell(&format!("warming up for {}", time::short(args.warm_up)));
     }
     let mut watch = Watch { shared, total: Tally::default(), told: counts_from };
     let mut is_interrupted = watch.wait_until(counts_from, stop, &done);
