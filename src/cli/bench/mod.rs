@@ -36,7 +36,7 @@ use crate::client::{Client, Error};
 macro_rules! exit_codes {
     () => {
         "Exit code 0: measured, and every check held; 1: a check failed, no call was answered, or the PD refuses or lacks\n\
-         what the load needs; 2: a wrong command line; 6: no PD answered before the load began."
+         what the load needs; 2: a wrong command line; 6: no PD answered before the load began, or to remove its regions."
     };
 }
 
