@@ -65,9 +65,12 @@ fn main() {
     let mut cluster = Cluster::default();
     let stride = 2_654_435_761;
     for number in 0..count {
-        cluster.put(regions::region(number * stride % count, FIRST_VERSION).into());
+        cluster.put(regions::region(number * stride % count, FIRST_VERSION));
     }
-    println!("{count} regions, {} bytes each; ns a call, lower decile and median:", (resident_bytes() - before) / count);
+    println!(
+        "{count} regions, {} bytes each; ns a call, lower decile and median:",
+        (resident_bytes() - before) / count
+    );
 
     let mut scattered = Scattered { number: 0, count };
     measure(
@@ -97,13 +100,13 @@ fn main() {
             for region in &mut regions {
                 let region = region.take().expect("taken once");
                 assert!(black_box(cluster.judge(&region)).is_ok());
-                cluster.put(region.into());
+                cluster.put(region);
             }
             regions
         },
     );
     for i in 0..count {
-        cluster.put(regions::region(i, version).into());
+        cluster.put(regions::region(i, version));
     }
 
     let pd = Pd::in_memory(
@@ -132,7 +135,6 @@ fn main() {
             request
         },
     );
-    let mut version = version;
     measure(
         "changed RegionHeartbeat",
         || {

@@ -46,7 +46,7 @@ impl Reference {
     }
 
     pub fn regions(&self) -> BTreeMap<RegionId, Arc<Region>> {
-        self.cluster.regions_from(RegionId(0)).map(|region| (region.id(), region.clone())).collect()
+        self.cluster.regions_from(RegionId(0)).map(|region| (region.id(), Arc::new(region.clone()))).collect()
     }
 
     /// Stores a region and appends it, of which `written` bytes get into the file (all, unless it is killed there). Returns
@@ -55,7 +55,7 @@ impl Reference {
         if self.cluster.judge(region).is_err() {
             return false;
         }
-        self.cluster.put(region.clone());
+        self.cluster.put(Region::clone(region));
         let mut bytes = Vec::new();
         record::push_put(&mut bytes, region, RegionState::Plain, false);
         self.append(&bytes[..written.min(bytes.len())]);

@@ -92,7 +92,7 @@ impl Running {
     pub fn regions(&self) -> Vec<Arc<Region>> {
         let cluster = self.state.cluster.lock().unwrap();
         cluster.check_invariants();
-        cluster.regions_from(RegionId(0)).cloned().collect()
+        cluster.regions_from(RegionId(0)).cloned().map(Arc::new).collect()
     }
 }
 
