@@ -8,7 +8,6 @@
 //! - those of the planner, in `scheduler.rs`
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::key_index::KeyIndex;
@@ -52,27 +51,26 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Builds a catalog at once from regions in ascending id order, each id once, all with well-formed ranges.
+    /// Builds a catalog at once from regions that all have well-formed ranges.
+    ///
+    /// # Errors
+    ///
+    /// Those of `check_overlaps`.
+    pub fn restore(regions: impl Into<Regions>) -> Result<Self, Overlap> {
+        let regions = regions.into();
+        let by_key = sorted(&regions)?;
+        let mut scheduler = Scheduler::default();
+        regions.iter().for_each(|region| scheduler.region_changed(None, Some(region)));
+        Ok(Self { keys: KeyIndex::from_sorted(&by_key, &regions), regions, scheduler, edits: HashMap::new() })
+    }
+
+    /// Tells whether regions with well-formed ranges may stand side by side.
     ///
     /// # Errors
     ///
     /// [`Overlap`] when two of them share keys: the one with the higher id could not be stored.
-    pub fn restore(regions: Vec<Arc<Region>>) -> Result<Self, Overlap> {
-        let mut cluster = Self::default();
-        let mut by_key = Vec::with_capacity(regions.len());
-        for region in regions {
-            cluster.scheduler.region_changed(None, Some(&region));
-            by_key.push(cluster.regions.insert(Arc::unwrap_or_clone(region)));
-        }
-        KeyIndex::sort(&mut by_key, &cluster.regions);
-        for neighbours in by_key.windows(2) {
-            let [a, b] = [neighbours[0], neighbours[1]].map(|slot| cluster.regions.at(slot));
-            if a.range().overlaps(&b.range()) {
-                return Err(Overlap { region: a.id().max(b.id()), with: a.id().min(b.id()) });
-            }
-        }
-        cluster.keys = KeyIndex::from_sorted(&by_key, &cluster.regions);
-        Ok(cluster)
+    pub fn check_overlaps(regions: &Regions) -> Result<(), Overlap> {
+        sorted(regions).map(drop)
     }
 
     #[must_use]
@@ -229,7 +227,7 @@ impl Cluster {
     pub fn check_invariants(&self) {
         self.regions.check_invariants();
         self.keys.check_invariants(&self.regions);
-        for region in self.regions.from(RegionId(0)) {
+        for region in self.regions.iter() {
             assert_ne!(region.id(), RegionId(0), "id 0 names no region");
             assert!(region.range().is_well_formed(), "{region:?} has an empty range");
         }
@@ -242,4 +240,16 @@ impl Cluster {
         assert!(self.edits.values().all(|&edits| edits > 0), "an ended edit is still counted");
         self.scheduler.check_invariants(&self.regions);
     }
+}
+
+/// The slots by start key, when no two regions share a key.
+fn sorted(regions: &Regions) -> Result<Vec<Slot>, Overlap> {
+    let by_key = KeyIndex::sort(regions);
+    for neighbours in by_key.windows(2) {
+        let [a, b] = [neighbours[0], neighbours[1]].map(|slot| regions.at(slot));
+        if a.range().overlaps(&b.range()) {
+            return Err(Overlap { region: a.id().max(b.id()), with: a.id().min(b.id()) });
+        }
+    }
+    Ok(by_key)
 }

@@ -19,13 +19,13 @@ const WORDS: usize = 4;
 const ROOM_ADDED: usize = 8;
 
 /// Slots by region id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct IdIndex {
     /// By the ids divided by [`PAGE_IDS`].
     pages: BTreeMap<u64, Page>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Page {
     bits: [u64; WORDS],
     slots: Vec<Slot>,

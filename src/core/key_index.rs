@@ -6,6 +6,7 @@
 //! Invariants, asserted by [`KeyIndex::check_invariants`]: those of the nodes, and a root that is a branch has two children.
 
 use super::key_node::{Bounds, Leaf, NODE_LEN_MAX, Node, hint, shared_len};
+use super::region::Region;
 use super::regions::{Regions, Slot};
 
 /// Where the keys of all regions are.
@@ -45,15 +46,18 @@ impl KeyIndex {
         level.pop().map_or_else(Self::default, |(_, root)| Self { root })
     }
 
-    /// Sorts regions by start key. Most comparisons need only 16 bytes that lie beside the slot.
-    pub fn sort(slots: &mut [Slot], regions: &Regions) {
-        let key = |slot: Slot| regions.at(slot).start_key();
-        let Some(first) = slots.first().map(|&slot| key(slot)) else { return };
-        let shared = slots.iter().map(|&slot| shared_len(first, key(slot))).min().unwrap_or(0);
+    /// All regions sorted by start key. Most comparisons need only 16 bytes that lie beside the slot.
+    #[must_use]
+    pub fn sort(regions: &Regions) -> Vec<Slot> {
+        let Some(first) = regions.iter().next().map(Region::start_key) else { return Vec::new() };
+        let shared = regions.iter().map(|region| shared_len(first, region.start_key())).min().unwrap_or(0);
         let hints = |key: &[u8]| (hint(key, shared), hint(key, key.len().min(shared + 8)));
-        let mut keyed: Vec<_> = slots.iter().map(|&slot| (hints(key(slot)), slot)).collect();
-        keyed.sort_unstable_by(|&(a_hints, a), &(b_hints, b)| a_hints.cmp(&b_hints).then_with(|| key(a).cmp(key(b))));
-        slots.iter_mut().zip(keyed).for_each(|(slot, (_, sorted))| *slot = sorted);
+        let keyed = regions.slots().map(|slot| (hints(regions.at(slot).start_key()), slot));
+        let mut keyed: Vec<_> = keyed.collect();
+        keyed.sort_unstable_by(|&(a_hints, a), &(b_hints, b)| {
+            a_hints.cmp(&b_hints).then_with(|| regions.at(a).start_key().cmp(regions.at(b).start_key()))
+        });
+        keyed.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// All regions in key order.
@@ -111,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::region::{Epoch, Region, RegionId};
+    use crate::core::region::{Epoch, RegionId};
 
     /// An index and its regions; the id of a region is told by its end.
     #[derive(Default)]
@@ -180,16 +184,13 @@ mod tests {
             [b"", b"\0", b"\0\0", b"12345678", b"1234567812345678", b"1234567812345678a", b"a", b"\xff"];
         for prefix in [&b""[..], b"a", b"t\0\0\0\0\0\0\x01_r"] {
             let mut indexed = Indexed::default();
-            for at in [5, 0, 7, 2, 4, 1, 6, 3] {
-                indexed.put(at, &[prefix, tails[usize::try_from(at).unwrap()]].concat());
+            for (id, at) in (0..).zip([5, 0, 7, 2, 4, 1, 6, 3]) {
+                indexed.put(id, &[prefix, tails[at]].concat());
             }
-            let mut sorted: Vec<_> = indexed.regions.from(RegionId(0)).map(|region| region.id()).collect();
-            sorted.rotate_left(3);
-            let mut slots: Vec<_> = sorted.iter().map(|&id| indexed.regions.slot_of(id).unwrap()).collect();
-            KeyIndex::sort(&mut slots, &indexed.regions);
-            assert_eq!(indexed.ids(slots.into_iter()), (0..8).collect::<Vec<_>>());
+            let slots = KeyIndex::sort(&indexed.regions);
+            assert_eq!(indexed.ids(slots.into_iter()), [1, 5, 3, 7, 4, 0, 6, 2]);
         }
-        KeyIndex::sort(&mut [], &Regions::default());
+        assert!(KeyIndex::sort(&Regions::default()).is_empty());
     }
 
     /// Few letters, long common prefixes, prefixes of one another: equal hints are frequent.

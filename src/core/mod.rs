@@ -23,4 +23,5 @@ pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};
 pub use cluster::{Cluster, Overlap, Refusal, Verdict};
 pub use lead::{Lead, LeadRow};
 pub use region::{Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+pub use regions::Regions;
 pub use scheduler::{LeaderTransfer, StoreStats};

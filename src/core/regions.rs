@@ -1,12 +1,16 @@
 //! All regions, each in a slot that it keeps while its id stays, and an index of their ids.
 //!
 //! A region lies in its slot itself, not behind an address: two cache lines that hold all of it, unless its keys are long. A
-//! newer one takes its place without an allocation, and whoever knows the slot need not hear of it.
+//! newer one takes its place without an allocation, and whoever knows the slot need not hear of it. The memory of a slot that
+//! was given back is kept for the next region.
 //!
 //! Invariants, asserted by [`Regions::check_invariants`]:
 //!
 //! - the slot that the id index has for an id holds the region of that id
 //! - every other slot is vacant, and in `vacant` once
+
+use std::fmt;
+use std::sync::Arc;
 
 use super::id_index::IdIndex;
 use super::region::{Region, RegionId};
@@ -24,17 +28,17 @@ impl Slot {
     }
 }
 
-/// Regions by id.
-#[derive(Debug, Default)]
+/// Regions by id, each id once.
+#[derive(Clone, Default)]
 pub struct Regions {
-    /// All of [`SEGMENT_SLOTS`] but the last, which is shorter. They never move.
+    /// All of [`SEGMENT_SLOTS`] but the last, which is shorter.
     segments: Vec<Vec<Place>>,
     vacant: Vec<Slot>,
     by_id: IdIndex,
 }
 
 /// Aligned so that it has two cache lines and not a part of three.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Place(Option<Region>);
 
@@ -51,7 +55,7 @@ impl Regions {
     }
 
     #[must_use]
-    pub fn slot_of(&self, id: RegionId) -> Option<Slot> {
+    pub(super) fn slot_of(&self, id: RegionId) -> Option<Slot> {
         self.by_id.get(id)
     }
 
@@ -60,16 +64,9 @@ impl Regions {
         self.by_id.get(id).map(|slot| self.at(slot))
     }
 
-    /// The region in a slot.
-    ///
-    /// # Panics
-    ///
-    /// When the slot is vacant.
-    #[must_use]
-    pub fn at(&self, slot: Slot) -> &Region {
-        let index = slot.index();
-        let Place(region) = &self.segments[index / SEGMENT_SLOTS][index % SEGMENT_SLOTS];
-        region.as_ref().expect("an index names slots that are in use")
+    /// All regions, by ascending id.
+    pub fn iter(&self) -> impl Iterator<Item = &Region> + Clone {
+        self.from(RegionId(0))
     }
 
     /// The regions with an id of at least `from`, by ascending id.
@@ -77,12 +74,46 @@ impl Regions {
         self.by_id.slots_from(from).map(|slot| self.at(slot))
     }
 
+    /// Stores a region, in the place of one with the same id if there is one.
+    pub fn put(&mut self, region: Region) {
+        match self.slot_of(region.id()) {
+            Some(slot) => self.replace(slot, region),
+            None => {
+                self.insert(region);
+            }
+        }
+    }
+
+    /// Takes a region out.
+    pub fn remove(&mut self, id: RegionId) -> Option<Region> {
+        let slot = self.by_id.remove(id)?;
+        self.vacant.push(slot);
+        self.place_mut(slot).0.take()
+    }
+
+    /// The slots of all regions, by ascending id.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.by_id.slots_from(RegionId(0))
+    }
+
+    /// The region in a slot.
+    ///
+    /// # Panics
+    ///
+    /// When the slot is vacant.
+    #[must_use]
+    pub(super) fn at(&self, slot: Slot) -> &Region {
+        let index = slot.index();
+        let Place(region) = &self.segments[index / SEGMENT_SLOTS][index % SEGMENT_SLOTS];
+        region.as_ref().expect("an index names slots that are in use")
+    }
+
     /// Adds a region whose id is not there.
     ///
     /// # Panics
     ///
     /// When there are 2^32 regions.
-    pub fn insert(&mut self, region: Region) -> Slot {
+    pub(super) fn insert(&mut self, region: Region) -> Slot {
         let id = region.id();
         let slot = match self.vacant.pop() {
             Some(slot) => {
@@ -96,15 +127,8 @@ impl Regions {
     }
 
     /// Puts a region in the place of one with the same id.
-    pub fn replace(&mut self, slot: Slot, region: Region) {
+    pub(super) fn replace(&mut self, slot: Slot, region: Region) {
         self.place_mut(slot).0 = Some(region);
-    }
-
-    /// Takes a region out.
-    pub fn remove(&mut self, id: RegionId) -> Option<Region> {
-        let slot = self.by_id.remove(id)?;
-        self.vacant.push(slot);
-        self.place_mut(slot).0.take()
     }
 
     fn place_mut(&mut self, slot: Slot) -> &mut Place {
@@ -142,6 +166,34 @@ impl Regions {
             mark(slot);
         }
         assert!(used.iter().all(|&used| used), "a slot that nobody knows");
+    }
+}
+
+impl PartialEq for Regions {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Regions {}
+
+impl fmt::Debug for Regions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Region> for Regions {
+    fn from_iter<I: IntoIterator<Item = Region>>(regions: I) -> Self {
+        let mut all = Self::default();
+        regions.into_iter().for_each(|region| all.put(region));
+        all
+    }
+}
+
+impl From<Vec<Arc<Region>>> for Regions {
+    fn from(regions: Vec<Arc<Region>>) -> Self {
+        regions.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 }
 

@@ -164,7 +164,7 @@ impl Scheduler {
 
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self, regions: &Regions) {
-        self.sets.check_invariants(regions.from(RegionId(0)));
+        self.sets.check_invariants(regions.iter());
         let by_leaders: BTreeSet<_> =
             self.stores_from(StoreId(0)).map(|(store, stats, _)| (stats.leader_num, store)).collect();
         assert_eq!(self.by_leaders, by_leaders, "stores ordered by leaders");
@@ -172,8 +172,7 @@ impl Scheduler {
         for (pair, plan) in &self.plans {
             for (pass, search) in [(Pass::First, &plan.first_pass), (Pass::Second, &plan.second_pass)] {
                 search.found.check_invariants();
-                let candidates =
-                    regions.from(RegionId(0)).filter(|region| pair.is_candidate(region, pass)).map(Region::id);
+                let candidates = regions.iter().filter(|region| pair.is_candidate(region, pass)).map(Region::id);
                 let known = candidates.filter(|&id| search.has_searched(id));
                 assert!(search.found.iter_from(RegionId(0)).eq(known), "{pair:?} knows others in its {pass:?} pass");
             }

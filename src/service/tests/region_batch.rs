@@ -96,7 +96,7 @@ proptest! {
         prop_assert_eq!(codes(at_once), codes(one_by_one));
         let kept = catalog(&batched.state);
         let found = batched.stop_and_read();
-        prop_assert_eq!(found.regions.iter().map(|region| pb::RegionMeta::from(&**region)).collect::<Vec<_>>(), kept);
+        prop_assert_eq!(found.regions.iter().map(pb::RegionMeta::from).collect::<Vec<_>>(), kept);
     }
 }
 

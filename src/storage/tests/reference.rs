@@ -37,7 +37,8 @@ impl Reference {
         let manifest = dir.join(current);
         let content = fs::read(&manifest).map_err(|error| error.to_string())?;
         let regions = replay(&content)?;
-        let cluster = Cluster::restore(regions.into_values().collect()).map_err(|overlap| format!("{overlap:?}"))?;
+        let cluster =
+            Cluster::restore(regions.into_values().collect::<Vec<_>>()).map_err(|overlap| format!("{overlap:?}"))?;
         let given = match fs::read(dir.join(STATE_FILE)) {
             Ok(bytes) => Checkpoint::decode(&bytes)?.limits,
             Err(_) => Limits::default(),
@@ -110,7 +111,7 @@ fn replay(mut rest: &[u8]) -> Result<BTreeMap<RegionId, Arc<Region>>, String> {
         if payload[4] == TYPE_REGION {
             match decode::region(&payload[HEADER_LEN - 4..]).map_err(str::to_owned)?.0 {
                 Change::Put(region) => {
-                    regions.insert(region.id(), region);
+                    regions.insert(region.id(), Arc::new(region));
                 }
                 Change::Delete(id) => {
                     regions.remove(&id);

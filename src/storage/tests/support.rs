@@ -99,7 +99,7 @@ impl Running {
 /// What a workdir holds, by opening it without serving.
 pub fn read(fs: impl Fs, dir: &Path) -> Result<(Vec<Arc<Region>>, Limits), StorageError> {
     let snapshot = Opened::open(Arc::new(fs), dir)?.take_snapshot();
-    Ok((snapshot.regions, snapshot.issued))
+    Ok((snapshot.regions.iter().cloned().map(Arc::new).collect(), snapshot.issued))
 }
 
 /// The state file as it is.
