@@ -91,6 +91,13 @@ impl Regions {
         self.place_mut(slot).0.take()
     }
 
+    /// Reads the regions of some ids from memory, as a look at each of them soon will. Here no read waits for what another one
+    /// found, so many are under way at once, and all take little longer than one.
+    pub fn touch(&self, ids: impl Iterator<Item = RegionId>) {
+        let slots: Vec<Slot> = ids.filter_map(|id| self.slot_of(id)).collect();
+        slots.iter().for_each(|&slot| self.at(slot).touch());
+    }
+
     /// The slots of all regions, by ascending id.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.by_id.slots_from(RegionId(0))
