@@ -64,7 +64,7 @@ mod tests {
 
     fn open(workdir: &Path) -> (Opened, Vec<Arc<Region>>) {
         let mut opened = Opened::open(Arc::new(OsFs), workdir).unwrap();
-        let regions = opened.take_snapshot().regions;
+        let regions = opened.take_snapshot().regions.iter().cloned().map(Arc::new).collect();
         (opened, regions)
     }
 

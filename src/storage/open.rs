@@ -12,7 +12,7 @@ use super::record::{OPENING_LEN, Origin};
 use super::replay::{Form, Replayed, replay};
 use super::state::{Checkpoint, STATE_FILE, Synced};
 use super::{Found, Opened, Snapshot, StorageError};
-use crate::core::{Limits, Overlap};
+use crate::core::{Limits, Overlap, Regions};
 
 /// The file that names the manifest.
 pub(super) const CURRENT: &str = "CURRENT";
@@ -102,7 +102,7 @@ impl Contents {
     fn split(self) -> (Found, Snapshot) {
         let limits = self.limits();
         let Some((name, replayed)) = self.manifest else {
-            return (Found::Nothing { checkpoint: limits }, Snapshot { regions: Vec::new(), issued: limits });
+            return (Found::Nothing { checkpoint: limits }, Snapshot { regions: Regions::default(), issued: limits });
         };
         let Replayed { end, file_len, .. } = replayed;
         let found = match (replayed.form, self.checkpoint) {

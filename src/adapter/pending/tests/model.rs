@@ -209,7 +209,7 @@ impl World {
         match self.pd.judge(region) {
             Err(_) => return Answer::Blocked,
             Ok(Verdict::Unchanged) => {}
-            Ok(Verdict::Changed) => self.pd.put(Arc::clone(region)),
+            Ok(Verdict::Changed) => self.pd.put(Region::clone(region)),
         }
         Answer::Accepted
     }
@@ -244,7 +244,7 @@ proptest! {
             ids.into_iter().for_each(|id| world.report(id));
         }
         world.settle();
-        let known: Vec<Region> = world.pd.regions_from(RegionId(0)).map(|region| (**region).clone()).collect();
+        let known: Vec<Region> = world.pd.regions_from(RegionId(0)).cloned().collect();
         let own: Vec<Region> = world.store.keys().map(|&id| world.region(id)).collect();
         prop_assert_eq!(known, own);
         prop_assert_eq!(world.pending.unacknowledged(), 0);
