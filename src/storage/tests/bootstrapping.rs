@@ -50,7 +50,7 @@ fn start(fs: impl Fs, dir: &Path, known: &mut Known) -> Result<(), StorageError>
 fn found(dir: &Path, context: &str) -> Known {
     let mut opened = Opened::open(Arc::new(OsFs), dir).unwrap_or_else(|error| panic!("{context}: {error}"));
     let regions = opened.take_snapshot().regions;
-    assert!(regions.is_empty() || regions == first_regions(), "{context}: all of them or none: {regions:?}");
+    assert!(regions.is_empty() || regions == first_regions().into(), "{context}: all of them or none: {regions:?}");
     let saved = opened.saved_leads().unwrap_or_else(|error| panic!("{context}: {error}"));
     assert!(saved.as_ref().is_none_or(|saved| saved.rows == first_leads()), "{context}: {saved:?}");
     Known { has_regions: !regions.is_empty(), has_leads: saved.is_some() }
