@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use futures::channel::oneshot;
 
+use super::leads::Offer;
 use super::links::Link;
 use super::setup::{Kept, Ready, Setup};
 use super::store::{Answer, Message, Outside, Store};
@@ -32,17 +33,23 @@ const LOOKS: u32 = 10;
 pub(super) enum Event {
     /// Another store offers a lead.
     TakeLead {
+        source: StoreId,
         region: RegionId,
         term: u64,
         reply: oneshot::Sender<Option<Lead>>,
     },
     /// Another store tells its leads.
     ShareLeads {
+        source: StoreId,
         told: Vec<(RegionId, Lead)>,
         reply: oneshot::Sender<Vec<(RegionId, Lead)>>,
     },
-    /// Another store has answered.
-    Answered(Answer),
+    /// Another store has answered. `taken_in` is dropped once it is dealt with.
+    Answered {
+        source: StoreId,
+        answer: Answer,
+        taken_in: Sender<()>,
+    },
     Stop,
 }
 
@@ -164,6 +171,12 @@ impl Outside for World {
             link.send(message);
         }
     }
+
+    fn withdraw(&mut self, offer: Offer) {
+        if let Some(link) = self.links.get(&offer.target) {
+            link.withdraw(offer);
+        }
+    }
 }
 
 /// A store on its thread.
@@ -198,27 +211,29 @@ impl Life {
     /// A caller whose event is not saved gets no answer.
     fn take_in(&mut self, event: Event) -> Result<(), StorageError> {
         match event {
-            Event::TakeLead { region, term, reply } => {
-                unless_full(self.store.take(region, term))?.map(|lead| reply.send(lead));
+            Event::TakeLead { source, region, term, reply } => {
+                unless_full(self.store.take(source, region, term))?.map(|lead| reply.send(lead));
             }
-            Event::ShareLeads { told, reply } => {
-                unless_full(self.store.share(&told))?.map(|newer| reply.send(newer));
+            Event::ShareLeads { source, told, reply } => {
+                unless_full(self.store.share(source, &told))?.map(|newer| reply.send(newer));
             }
-            Event::Answered(answer) => {
-                unless_full(self.store.answered(&answer))?;
+            Event::Answered { source, answer, taken_in: _taken_in } => {
+                unless_full(self.store.answered(source, &answer))?;
             }
             Event::Stop => {}
         }
         Ok(())
     }
 
-    /// Takes the rows of regions that are gone out of the file once the placement driver has forgotten them.
+    /// Takes the row of each region that is gone out of the file once the placement driver has forgotten it, whatever else it
+    /// has not acknowledged: a row that stays would have the region removed again at each start, also when its id is back in use.
     fn forget_gone(&mut self) -> Result<(), StorageError> {
         let world = self.store.outside();
-        if world.kept.gone.is_empty() || world.adapter.unacknowledged() > 0 {
+        let gone = world.kept.gone.len();
+        world.kept.gone.retain(|row| world.adapter.removal_is_pending(row.region));
+        if world.kept.gone.len() == gone {
             return Ok(());
         }
-        world.kept.gone.clear();
         unless_full(self.store.save_again()).map(drop)
     }
 }
