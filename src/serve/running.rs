@@ -14,10 +14,10 @@ use futures::channel::oneshot;
 
 use super::leads::Offer;
 use super::links::Link;
+use super::pd_line::PdLine;
 use super::setup::{Kept, Ready, Setup};
 use super::store::{Answer, Message, Outside, Store};
 use super::wire::Door;
-use crate::adapter::Adapter;
 use crate::client::StoreClient;
 use crate::core::{Lead, LeadRow, Region, RegionId, StoreId, StoreStats};
 use crate::server::StoreCalls;
@@ -82,7 +82,7 @@ impl Inbox {
 }
 
 impl Running {
-    /// Makes everything durable that the store begins with, and starts it: a round every `round` over `adapter`, and the
+    /// Makes everything durable that the store begins with, and starts it: a round every `round` over `pd`, and the
     /// calls to `others`.
     ///
     /// # Errors
@@ -92,21 +92,21 @@ impl Running {
         setup: Setup,
         inbox: Inbox,
         others: BTreeMap<StoreId, StoreClient>,
-        adapter: Adapter,
+        pd: PdLine,
         round: Duration,
     ) -> Result<Self, StorageError> {
         let path = setup.workdir().to_owned();
         let Ready { kept, leads } = setup.commit()?;
         for row in &kept.gone {
             log::info!("store {}: region {} is gone; the PD is told to forget it", leads.store(), row.region);
-            adapter.remove_region(row.region);
+            pd.adapter.remove_region(row.region);
         }
         let start = || -> io::Result<Self> {
             let Inbox { store, sender, receiver } = inbox;
             let link = |(target, client)| Ok((target, Link::start(store, target, client, sender.clone())?));
             let links: BTreeMap<StoreId, Link> = others.into_iter().map(link).collect::<io::Result<_>>()?;
             let others = links.keys().copied().collect();
-            let store = Store::new(leads, others, World { kept, adapter, links, has_space: true });
+            let store = Store::new(leads, others, World { kept, pd, links, has_space: true });
             let (fatal_sender, fatal) = bounded(1);
             let run = move || {
                 if let Err(error) = (Life { store }).run(&receiver, round) {
@@ -136,7 +136,7 @@ impl Running {
 
 struct World {
     kept: Kept,
-    adapter: Adapter,
+    pd: PdLine,
     links: BTreeMap<StoreId, Link>,
     /// Whether the last rows could be saved.
     has_space: bool,
@@ -159,11 +159,11 @@ impl Outside for World {
     }
 
     fn report_region(&mut self, region: Region) {
-        self.adapter.region_heartbeat(region);
+        self.pd.adapter.region_heartbeat(region);
     }
 
     fn report_store(&mut self, store: StoreId, stats: StoreStats) {
-        self.adapter.store_heartbeat(store, stats);
+        self.pd.adapter.store_heartbeat(store, stats);
     }
 
     fn send(&mut self, store: StoreId, message: Message) {
@@ -189,17 +189,18 @@ impl Life {
         let mut due = Instant::now();
         loop {
             if due <= Instant::now() {
+                self.store.outside().pd.note_answers();
                 self.forget_gone()?;
                 self.store.round();
                 due = Instant::now() + round;
             }
-            for hint in self.store.outside().adapter.plan() {
+            for hint in self.store.outside().pd.adapter.plan() {
                 unless_full(self.store.follow(&hint))?;
             }
             let wait = due.saturating_duration_since(Instant::now()).min(round / LOOKS);
             match events.recv_timeout(wait) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.store.outside().adapter.stop();
+                    self.store.outside().pd.adapter.stop();
                     return Ok(());
                 }
                 Ok(event) => self.take_in(event)?,
@@ -230,7 +231,7 @@ impl Life {
     fn forget_gone(&mut self) -> Result<(), StorageError> {
         let world = self.store.outside();
         let gone = world.kept.gone.len();
-        world.kept.gone.retain(|row| world.adapter.removal_is_pending(row.region));
+        world.kept.gone.retain(|row| world.pd.adapter.removal_is_pending(row.region));
         if world.kept.gone.len() == gone {
             return Ok(());
         }
