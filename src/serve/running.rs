@@ -26,6 +26,8 @@ use crate::storage::leads::SaveError;
 
 /// Events that may wait; a call that finds the queue full is to be made again.
 const EVENTS_MAX: usize = 1024;
+/// For so many rounds a removal is said again while the placement driver refuses something.
+const ROUNDS_OF_REMOVAL: u32 = 10;
 /// So often a round's time the store looks for hints: the answer to its heartbeat is on its way while it waits.
 const LOOKS: u32 = 10;
 
@@ -106,7 +108,7 @@ impl Running {
             let link = |(target, client)| Ok((target, Link::start(store, target, client, sender.clone())?));
             let links: BTreeMap<StoreId, Link> = others.into_iter().map(link).collect::<io::Result<_>>()?;
             let others = links.keys().copied().collect();
-            let store = Store::new(leads, others, World { kept, pd, links, has_space: true });
+            let store = Store::new(leads, others, World { kept, pd, links, rounds: 0, has_space: true });
             let (fatal_sender, fatal) = bounded(1);
             let run = move || {
                 if let Err(error) = (Life { store }).run(&receiver, round) {
@@ -138,6 +140,8 @@ struct World {
     kept: Kept,
     pd: PdLine,
     links: BTreeMap<StoreId, Link>,
+    /// Rounds in which some region was gone.
+    rounds: u32,
     /// Whether the last rows could be saved.
     has_space: bool,
 }
@@ -226,12 +230,23 @@ impl Life {
         Ok(())
     }
 
-    /// Takes the row of each region that is gone out of the file once the placement driver has forgotten it, whatever else it
-    /// has not acknowledged: a row that stays would have the region removed again at each start, also when its id is back in use.
+    /// Takes the row of each region that is gone out of the file once the placement driver has forgotten it. Not at once, where
+    /// it refuses something: another store that has not heard of a merge may have reported the region again, in the way of what
+    /// took its place, so the removal is said again, for some rounds. And not later, whatever is refused then: with a row that
+    /// stays the region would be removed at each start, also when its id is back in use.
     fn forget_gone(&mut self) -> Result<(), StorageError> {
         let world = self.store.outside();
         let gone = world.kept.gone.len();
-        world.kept.gone.retain(|row| world.pd.adapter.removal_is_pending(row.region));
+        let adapter = &world.pd.adapter;
+        if world.kept.gone.is_empty() {
+            return Ok(());
+        }
+        world.rounds = world.rounds.saturating_add(1);
+        if world.rounds <= ROUNDS_OF_REMOVAL && adapter.unacknowledged() > 0 {
+            world.kept.gone.iter().for_each(|row| adapter.remove_region(row.region));
+            return Ok(());
+        }
+        world.kept.gone.retain(|row| adapter.removal_is_pending(row.region));
         if world.kept.gone.len() == gone {
             return Ok(());
         }
