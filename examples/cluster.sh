@@ -10,11 +10,22 @@ config=examples/raft_config.json
 pids=
 scratch=$(mktemp -d) || exit 1
 
-# stop <exit code>: no process and no file is left behind.
+# ask <signal>: sends it to each process.
+ask() {
+	for pid in $pids; do kill -s "$1" "$pid" 2>/dev/null; done
+}
+
+# stop <exit code>: no process and no file is left behind. A second Ctrl-C ends what hangs; a frozen process hears no other.
 stop() {
-	trap '' INT TERM HUP
-	for pid in $pids; do kill -TERM "$pid" 2>/dev/null; done
-	wait
+	trap 'ask KILL' INT TERM HUP
+	ask TERM
+	for pid in $pids; do
+		# A signal ends a wait early; 127 says that the process is gone.
+		while kill -s 0 "$pid" 2>/dev/null; do
+			wait "$pid"
+			test $? = 127 && break
+		done
+	done
 	rm -rf "$scratch"
 	exit "$1"
 }
@@ -37,7 +48,12 @@ start() {
 for tool in setsid setpriv; do
 	command -v $tool >/dev/null || { echo "pd-lite: missing: $tool (Debian: util-linux)" >&2; stop 1; }
 done
-test -d artifacts/cluster && echo "Going on from ./artifacts/cluster; remove it to begin with uneven leaders again."
+beginning="In the beginning store 1 leads all six regions, and every 3 s
+it is asked to give one away, until each store leads two: see the lines below."
+if test -e artifacts/cluster/store-1/STORE_LEADS.json; then
+	beginning="They go on from
+./artifacts/cluster; remove it, and leaders are uneven again in the beginning."
+fi
 
 start pd
 pd=$pid
@@ -48,8 +64,8 @@ done
 program=${pd_lite#"$PWD/"}
 cat <<END
 
-A PD (process $pd) and three stores without data run; Ctrl-C stops them. In the beginning store 1 leads all six regions, and
-every 3 s it is asked to give one away, until each store leads two: see the lines below. To try in another terminal:
+A PD (process $pd) and three stores without data run; Ctrl-C stops them. $beginning
+To try in another terminal:
 
   $program ctl store list         # what each store leads
   $program ctl region get hello   # which stores have a key; the leader comes first

@@ -49,6 +49,19 @@ fn damage(workdir: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+/// `check` called a store's workdir usable on which `serve` ended with exit code 4.
+#[test]
+fn damaged_leads_of_a_store_are_damage() {
+    let workdir = served();
+    let file = workdir.path().join("STORE_LEADS.json");
+    fs::write(&file, r#"{"store_id":1,"leads":[],"crc32c":"00000000"}"#).unwrap();
+    let ended = ctl("check", workdir.path(), &[]);
+    assert_eq!(ended.code, Some(4), "{} {}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("STORE_LEADS.json is damaged"), "{}", ended.stdout);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(ctl("check", workdir.path(), &[]).code, Some(0));
+}
+
 #[test]
 fn check_and_dump_agree_with_the_recorded_workdirs_and_change_nothing() {
     for entry in fs::read_dir(fixtures("workdirs")).unwrap() {

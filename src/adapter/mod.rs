@@ -135,6 +135,12 @@ impl Adapter {
         self.delivery.as_ref().map_or(0, |delivery| delivery.shared.lock().pending.unacknowledged())
     }
 
+    /// Whether the PD has not acknowledged the removal of a region yet.
+    #[must_use]
+    pub fn removal_is_pending(&self, id: RegionId) -> bool {
+        self.delivery.as_ref().is_some_and(|delivery| delivery.shared.lock().pending.removal_is_pending(id))
+    }
+
     /// Waits until the PD has answered, by acknowledgement or refusal, to everything that the store has said, and hints and
     /// errors are where they belong, at most for `timeout`. Returns whether it has. What waits for the next round is not
     /// waited for.

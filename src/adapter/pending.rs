@@ -314,6 +314,11 @@ impl Pending {
         self.entries.values().filter(|entry| entry.removal || !entry.acknowledged).count()
     }
 
+    /// Whether a removal is not acknowledged.
+    pub(super) fn removal_is_pending(&self, id: RegionId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.removal)
+    }
+
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number

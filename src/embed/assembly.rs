@@ -92,6 +92,7 @@ impl Parts {
         bind: impl FnOnce(&Arc<Pd>) -> Result<T, BindError>,
     ) -> Result<Assembled<T>, EmbedError> {
         let mut opened = Opened::open(Arc::new(OsFs), workdir)?;
+        opened.check_is_no_store_s()?;
         let snapshot = opened.take_snapshot();
         let issued = Limits {
             ids: snapshot.issued.ids.max(self.issued_min.ids),

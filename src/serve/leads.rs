@@ -11,6 +11,10 @@ use std::sync::Arc;
 
 use crate::core::{Lead, LeadRow, LeaderTransfer, Peer, PeerId, Region, RegionId, StoreId, StoreStats};
 
+/// No store misses so many transfers of a region: a term that is further ahead of the known one was never begun. Without that
+/// limit one message with the last term would end all transfers of a region.
+const TERMS_MISSED_MAX: u64 = 1 << 40;
+
 /// The regions of one store and their leaders.
 #[derive(Clone, Debug)]
 pub struct Leads {
@@ -41,6 +45,8 @@ pub enum Take {
     New(LeadRow),
     /// It has taken it before, or knows a newer lead.
     Known(Lead),
+    /// The offer is not one that the leader of the term before would make.
+    Refused(Lead),
     /// It does not hold the region.
     NotHere,
 }
@@ -154,12 +160,23 @@ impl Leads {
         self.rows().filter_map(|row| pending(&row))
     }
 
-    /// What an offer of `term` to this store leads to.
+    /// What an offer of `term` by `source` to this store leads to.
     #[must_use]
-    pub fn take(&self, region: RegionId, term: u64) -> Take {
+    pub fn take(&self, source: StoreId, region: RegionId, term: u64) -> Take {
         let Some(entry) = self.regions.get(&region) else { return Take::NotHere };
+        let known = entry.lead;
         let lead = Lead { term, leader: self.store };
-        if lead > entry.lead { Take::New(LeadRow { region, lead, offered_to: None }) } else { Take::Known(entry.lead) }
+        if lead <= known {
+            return Take::Known(known);
+        }
+        // Only the leader of the term before makes it; who that is may not be known here yet.
+        let before = Lead { term: term.saturating_sub(1), leader: source };
+        let is_heard_first = known.term < before.term && entry.may_hold(before);
+        if source != self.store && (before == known || is_heard_first) {
+            Take::New(LeadRow { region, lead, offered_to: None })
+        } else {
+            Take::Refused(known)
+        }
     }
 
     /// The row that takes an offer back which its target will never take; `None`: it is not pending.
@@ -169,12 +186,19 @@ impl Leads {
         (pending(&row) == Some(offer)).then_some(LeadRow { offered_to: None, ..row })
     }
 
-    /// The rows that change by what another store has told: newer leads, of regions that are here. An offer ends with its
-    /// answer, which is one of these.
+    /// Whether another store tells a lead that cannot be: of a region that is here, by a store without a peer of it, or in a
+    /// term that is too far ahead.
+    #[must_use]
+    pub fn is_absurd(&self, (region, lead): &(RegionId, Lead)) -> bool {
+        self.regions.get(region).is_some_and(|entry| *lead > entry.lead && !entry.may_hold(*lead))
+    }
+
+    /// The rows that change by what another store has told: newer leads that can be, of regions that are here. An offer ends
+    /// with its answer, which is one of these.
     #[must_use]
     pub fn learn(&self, told: &[(RegionId, Lead)]) -> Vec<LeadRow> {
         let mut newest = BTreeMap::new();
-        for &(region, lead) in told {
+        for &(region, lead) in told.iter().filter(|told| !self.is_absurd(told)) {
             let newest = newest.entry(region).or_insert(lead);
             *newest = lead.max(*newest);
         }
@@ -215,6 +239,13 @@ impl Leads {
 impl Entry {
     fn row(&self, region: RegionId) -> LeadRow {
         LeadRow { region, lead: self.lead, offered_to: self.offered_to }
+    }
+
+    /// Whether a lead may be one of this region's, by what is known here: its peers, and about the term.
+    fn may_hold(&self, Lead { term, leader }: Lead) -> bool {
+        leader != StoreId(0)
+            && self.region.peer_on(leader).is_some()
+            && term <= self.lead.term.saturating_add(TERMS_MISSED_MAX)
     }
 }
 
@@ -311,12 +342,35 @@ mod tests {
     #[test]
     fn an_offer_is_taken_once_and_acknowledged_as_often_as_it_comes() {
         let mut at = leads(2, &[]);
-        assert_eq!(at.take(RegionId(1), 2), Take::New(row(1, 2, 2, None)));
+        let source = StoreId(1);
+        assert_eq!(at.take(source, RegionId(1), 2), Take::New(row(1, 2, 2, None)));
         at.apply(&[row(1, 2, 2, None)]);
-        assert_eq!(at.take(RegionId(1), 2), Take::Known(told(1, 2, 2).1));
+        assert_eq!(at.take(source, RegionId(1), 2), Take::Known(told(1, 2, 2).1));
         at.apply(&[row(1, 3, 3, None)]);
-        assert_eq!(at.take(RegionId(1), 2), Take::Known(told(1, 3, 3).1));
-        assert_eq!(at.take(RegionId(9), 2), Take::NotHere);
+        assert_eq!(at.take(source, RegionId(1), 2), Take::Known(told(1, 3, 3).1));
+        assert_eq!(at.take(source, RegionId(9), 2), Take::NotHere);
+    }
+
+    /// One message with the last term, or with a leader that does not exist, made regions leaderless for ever, on every disk.
+    #[test]
+    fn leads_and_offers_that_cannot_be_are_ignored() {
+        let at = leads(2, &[row(2, 7, 3, None)]);
+        for absurd in [told(1, 99, 777), told(1, 2, 0), told(1, u64::MAX, 1), told(1, 2 + TERMS_MISSED_MAX, 1)] {
+            assert!(at.is_absurd(&absurd), "{absurd:?}");
+            assert_eq!(at.learn(&[absurd, told(1, 2, 3)]), [row(1, 2, 3, None)], "and hides no other: {absurd:?}");
+        }
+        for harmless in [told(1, 99, 3), told(1, 0, 777), told(9, u64::MAX, 777), told(2, 8, 1)] {
+            assert!(!at.is_absurd(&harmless), "{harmless:?}");
+        }
+        let known = told(2, 7, 3).1;
+        for (source, term) in [(1, 8), (2, 8), (2, 9), (777, 9), (0, 9), (1, u64::MAX)] {
+            assert_eq!(at.take(StoreId(source), RegionId(2), term), Take::Refused(known), "{source} {term}");
+        }
+        let first = told(1, 1, 1).1;
+        assert_eq!(at.take(StoreId(1), RegionId(1), 1), Take::Refused(first), "a term has one leader");
+        for (source, term) in [(3, 8), (1, 9), (3, 9)] {
+            assert_eq!(at.take(StoreId(source), RegionId(2), term), Take::New(row(2, term, 2, None)));
+        }
     }
 
     #[test]

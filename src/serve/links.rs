@@ -3,11 +3,14 @@
 //! What waits is bounded: one offer a region, and the newest leads. All of it is said again at the next round, so nothing
 //! that a store fails to hear is kept for it.
 //!
+//! After each answer the thread waits until the store has taken it in. So no copy of an offer is on its way when that offer is
+//! withdrawn: one that arrived at the target's next process might be taken, while another store has been offered the term.
+//!
 //! Lock order: `waiting` is the only lock, held for a look or a change.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -44,14 +47,14 @@ impl Link {
     ) -> io::Result<Self> {
         let waiting = Arc::<Mutex<Waiting>>::default();
         let (wake, woken) = bounded(1);
-        let far = Far { this, target, client, events, waiting: Arc::clone(&waiting), is_heard: true };
+        let far = Far { this, target, client, events, waiting: Arc::clone(&waiting), last: Heard::Answers };
         thread::Builder::new().name(format!("store-{target}")).spawn(move || far.run(&woken))?;
         Ok(Self { waiting, wake })
     }
 
     /// Hands a message over, in the place of an older one about the same.
     pub(super) fn send(&self, message: Message) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         match message {
             Message::TakeLead(offer) => drop(waiting.offers.insert(offer.region, offer)),
             Message::ShareLeads(leads) => waiting.leads = leads,
@@ -59,6 +62,18 @@ impl Link {
         drop(waiting);
         // A full channel holds a wake-up that the thread has not seen yet.
         let _ = self.wake.try_send(());
+    }
+
+    /// Forgets an offer that waits.
+    pub(super) fn withdraw(&self, offer: Offer) {
+        let mut waiting = self.waiting();
+        if waiting.offers.get(&offer.region) == Some(&offer) {
+            waiting.offers.remove(&offer.region);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,21 +84,35 @@ struct Far {
     client: StoreClient,
     events: Sender<Event>,
     waiting: Arc<Mutex<Waiting>>,
-    /// Whether the last call was answered.
-    is_heard: bool,
+    /// How the last call ended.
+    last: Heard,
+}
+
+/// What a store is heard to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Answers,
+    /// It refuses, or makes no sense: that does not pass by itself.
+    Refuses,
+    Nothing,
+}
+
+impl Heard {
+    fn of(called: Result<(), &Error>) -> Self {
+        match called {
+            Ok(()) => Self::Answers,
+            Err(Error::Refused { .. } | Error::Unsupported { .. } | Error::Malformed { .. }) => Self::Refuses,
+            Err(_) => Self::Nothing,
+        }
+    }
 }
 
 impl Far {
     fn run(mut self, woken: &Receiver<()>) {
         for () in woken {
             while let Some(message) = self.next() {
-                let answers = self.call(&message);
-                self.note(answers.as_ref().err());
-                for answer in answers.into_iter().flatten() {
-                    if self.events.send(Event::Answered(answer)).is_err() {
-                        return;
-                    }
-                }
+                let called = self.call(&message);
+                self.note(called.as_ref().map(drop));
             }
         }
     }
@@ -98,33 +127,50 @@ impl Far {
         (!leads.is_empty()).then_some(Message::ShareLeads(leads))
     }
 
-    fn call(&self, message: &Message) -> Result<Vec<Answer>, Error> {
+    fn call(&self, message: &Message) -> Result<(), Error> {
         match message {
             Message::TakeLead(offer) => {
                 let answer = self.client.take_lead(&wire::take_lead_request(self.this, offer))?;
-                let lead = answer.lead.as_ref().map(|lead| wire::lead(lead).1);
-                Ok(vec![Answer::Lead(*offer, lead)])
+                let lead = answer.lead.as_ref().map(wire::lead);
+                if let Some((region, _)) = lead.filter(|(region, _)| *region != offer.region) {
+                    let reason = format!("it was offered region {}, and answers for {region}", offer.region);
+                    return Err(Error::Malformed { addr: format!("store {}", self.target), reason });
+                }
+                self.hand_over(Answer::Lead(*offer, lead.map(|(_, lead)| lead)));
             }
             Message::ShareLeads(leads) => {
-                let share = |leads: &[(RegionId, Lead)]| {
-                    let request = wire::share_leads_request(self.this, self.target, leads);
-                    self.client.share_leads(&request).map(|answer| Answer::Newer(wire::leads(&answer.newer)))
-                };
-                leads.chunks(LEADS_MAX).map(share).collect()
+                for leads in leads.chunks(LEADS_MAX) {
+                    let answer = self.client.share_leads(&wire::share_leads_request(self.this, self.target, leads))?;
+                    self.hand_over(Answer::Newer(wire::leads(&answer.newer)));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Returns once the store has taken the answer in, or has ended.
+    fn hand_over(&self, answer: Answer) {
+        let (taken_in, is_taken_in) = bounded(0);
+        if self.events.send(Event::Answered { source: self.target, answer, taken_in }).is_ok() {
+            // What is received is that the other end is gone.
+            let _ = is_taken_in.recv();
         }
     }
 
-    /// Logs the first failure, and the first success after it.
-    fn note(&mut self, error: Option<&Error>) {
+    /// Logs when calls begin to end otherwise than the last one.
+    fn note(&mut self, called: Result<(), &Error>) {
         let Self { this, target, .. } = *self;
-        match error {
-            Some(error) if std::mem::replace(&mut self.is_heard, false) => {
+        let now = Heard::of(called);
+        if std::mem::replace(&mut self.last, now) == now {
+            return;
+        }
+        match (now, called) {
+            (Heard::Refuses, Err(error)) => log::warn!("store {this}: store {target} takes no calls: {error}"),
+            (_, Err(error)) => {
                 log::info!("store {this}: store {target} does not answer");
                 log::debug!("store {this}: the call to store {target} failed: {error}");
             }
-            None if !std::mem::replace(&mut self.is_heard, true) => log::info!("store {this}: store {target} answers"),
-            _ => {}
+            (_, Ok(())) => log::info!("store {this}: store {target} answers"),
         }
     }
 }

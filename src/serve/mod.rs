@@ -25,11 +25,15 @@
 //!    before it is sent, and binds: no other store is offered t+1 until this one has answered for good. It has when it tells a
 //!    lead of t+1 or above, or that it does not have the region, which stays so as long as its process lives.
 //!
+//! 4. What cannot be is ignored, and told once: a lead of a store without a peer of the region, a term far beyond the known one,
+//!    an offer by another store than the leader that is known. That finds mistakes; the port trusts whoever can reach it.
+//!
 //! What follows from them when something is lost:
 //!
 //! - The offer, or its answer: S sends it again each round, also after a restart. T answers the second one as the first.
 //! - Until S hears the answer both S and T lead, in different terms; whoever is asked by both knows which one counts.
-//! - T is down, or cannot be reached: S goes on leading, and offers the region to nobody else.
+//! - T is down, or cannot be reached: S goes on leading, and offers the region to nobody else. After ten rounds it says so. As
+//!   the PD may hint at this region again and again, no other lead of S may move meanwhile.
 //! - S is down for long: when it is back, the first round tells it the newer lead, whatever became of its offer.
 //!
 //! # Threads
@@ -43,6 +47,7 @@
 
 mod leads;
 mod links;
+mod pd_line;
 mod running;
 mod setup;
 mod standalone;
@@ -51,6 +56,6 @@ mod store;
 mod tests;
 mod wire;
 
+pub use self::pd_line::PdLine;
 pub use self::running::{Inbox, Running};
 pub use self::setup::{FirstRegion, Setup, SetupError};
-pub use self::standalone::Standalone;

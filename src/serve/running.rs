@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use futures::channel::oneshot;
 
+use super::leads::Offer;
 use super::links::Link;
+use super::pd_line::PdLine;
 use super::setup::{Kept, Ready, Setup};
 use super::store::{Answer, Message, Outside, Store};
 use super::wire::Door;
-use crate::adapter::Adapter;
 use crate::client::StoreClient;
 use crate::core::{Lead, LeadRow, Region, RegionId, StoreId, StoreStats};
 use crate::server::StoreCalls;
@@ -25,6 +26,8 @@ use crate::storage::leads::SaveError;
 
 /// Events that may wait; a call that finds the queue full is to be made again.
 const EVENTS_MAX: usize = 1024;
+/// For so many rounds a removal is said again while the placement driver refuses something.
+const ROUNDS_OF_REMOVAL: u32 = 10;
 /// So often a round's time the store looks for hints: the answer to its heartbeat is on its way while it waits.
 const LOOKS: u32 = 10;
 
@@ -32,17 +35,23 @@ const LOOKS: u32 = 10;
 pub(super) enum Event {
     /// Another store offers a lead.
     TakeLead {
+        source: StoreId,
         region: RegionId,
         term: u64,
         reply: oneshot::Sender<Option<Lead>>,
     },
     /// Another store tells its leads.
     ShareLeads {
+        source: StoreId,
         told: Vec<(RegionId, Lead)>,
         reply: oneshot::Sender<Vec<(RegionId, Lead)>>,
     },
-    /// Another store has answered.
-    Answered(Answer),
+    /// Another store has answered. `taken_in` is dropped once it is dealt with.
+    Answered {
+        source: StoreId,
+        answer: Answer,
+        taken_in: Sender<()>,
+    },
     Stop,
 }
 
@@ -75,7 +84,7 @@ impl Inbox {
 }
 
 impl Running {
-    /// Makes everything durable that the store begins with, and starts it: a round every `round` over `adapter`, and the
+    /// Makes everything durable that the store begins with, and starts it: a round every `round` over `pd`, and the
     /// calls to `others`.
     ///
     /// # Errors
@@ -85,21 +94,21 @@ impl Running {
         setup: Setup,
         inbox: Inbox,
         others: BTreeMap<StoreId, StoreClient>,
-        adapter: Adapter,
+        pd: PdLine,
         round: Duration,
     ) -> Result<Self, StorageError> {
         let path = setup.workdir().to_owned();
         let Ready { kept, leads } = setup.commit()?;
         for row in &kept.gone {
             log::info!("store {}: region {} is gone; the PD is told to forget it", leads.store(), row.region);
-            adapter.remove_region(row.region);
+            pd.adapter.remove_region(row.region);
         }
         let start = || -> io::Result<Self> {
             let Inbox { store, sender, receiver } = inbox;
             let link = |(target, client)| Ok((target, Link::start(store, target, client, sender.clone())?));
             let links: BTreeMap<StoreId, Link> = others.into_iter().map(link).collect::<io::Result<_>>()?;
             let others = links.keys().copied().collect();
-            let store = Store::new(leads, others, World { kept, adapter, links, has_space: true });
+            let store = Store::new(leads, others, World { kept, pd, links, rounds: 0, has_space: true });
             let (fatal_sender, fatal) = bounded(1);
             let run = move || {
                 if let Err(error) = (Life { store }).run(&receiver, round) {
@@ -129,8 +138,10 @@ impl Running {
 
 struct World {
     kept: Kept,
-    adapter: Adapter,
+    pd: PdLine,
     links: BTreeMap<StoreId, Link>,
+    /// Rounds in which some region was gone.
+    rounds: u32,
     /// Whether the last rows could be saved.
     has_space: bool,
 }
@@ -152,16 +163,22 @@ impl Outside for World {
     }
 
     fn report_region(&mut self, region: Region) {
-        self.adapter.region_heartbeat(region);
+        self.pd.adapter.region_heartbeat(region);
     }
 
     fn report_store(&mut self, store: StoreId, stats: StoreStats) {
-        self.adapter.store_heartbeat(store, stats);
+        self.pd.adapter.store_heartbeat(store, stats);
     }
 
     fn send(&mut self, store: StoreId, message: Message) {
         if let Some(link) = self.links.get(&store) {
             link.send(message);
+        }
+    }
+
+    fn withdraw(&mut self, offer: Offer) {
+        if let Some(link) = self.links.get(&offer.target) {
+            link.withdraw(offer);
         }
     }
 }
@@ -176,17 +193,18 @@ impl Life {
         let mut due = Instant::now();
         loop {
             if due <= Instant::now() {
+                self.store.outside().pd.note_answers();
                 self.forget_gone()?;
                 self.store.round();
                 due = Instant::now() + round;
             }
-            for hint in self.store.outside().adapter.plan() {
+            for hint in self.store.outside().pd.adapter.plan() {
                 unless_full(self.store.follow(&hint))?;
             }
             let wait = due.saturating_duration_since(Instant::now()).min(round / LOOKS);
             match events.recv_timeout(wait) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                    self.store.outside().adapter.stop();
+                    self.store.outside().pd.adapter.stop();
                     return Ok(());
                 }
                 Ok(event) => self.take_in(event)?,
@@ -198,27 +216,40 @@ impl Life {
     /// A caller whose event is not saved gets no answer.
     fn take_in(&mut self, event: Event) -> Result<(), StorageError> {
         match event {
-            Event::TakeLead { region, term, reply } => {
-                unless_full(self.store.take(region, term))?.map(|lead| reply.send(lead));
+            Event::TakeLead { source, region, term, reply } => {
+                unless_full(self.store.take(source, region, term))?.map(|lead| reply.send(lead));
             }
-            Event::ShareLeads { told, reply } => {
-                unless_full(self.store.share(&told))?.map(|newer| reply.send(newer));
+            Event::ShareLeads { source, told, reply } => {
+                unless_full(self.store.share(source, &told))?.map(|newer| reply.send(newer));
             }
-            Event::Answered(answer) => {
-                unless_full(self.store.answered(&answer))?;
+            Event::Answered { source, answer, taken_in: _taken_in } => {
+                unless_full(self.store.answered(source, &answer))?;
             }
             Event::Stop => {}
         }
         Ok(())
     }
 
-    /// Takes the rows of regions that are gone out of the file once the placement driver has forgotten them.
+    /// Takes the row of each region that is gone out of the file once the placement driver has forgotten it. Not at once, where
+    /// it refuses something: another store that has not heard of a merge may have reported the region again, in the way of what
+    /// took its place, so the removal is said again, for some rounds. And not later, whatever is refused then: with a row that
+    /// stays the region would be removed at each start, also when its id is back in use.
     fn forget_gone(&mut self) -> Result<(), StorageError> {
         let world = self.store.outside();
-        if world.kept.gone.is_empty() || world.adapter.unacknowledged() > 0 {
+        let gone = world.kept.gone.len();
+        let adapter = &world.pd.adapter;
+        if world.kept.gone.is_empty() {
             return Ok(());
         }
-        world.kept.gone.clear();
+        world.rounds = world.rounds.saturating_add(1);
+        if world.rounds <= ROUNDS_OF_REMOVAL && adapter.unacknowledged() > 0 {
+            world.kept.gone.iter().for_each(|row| adapter.remove_region(row.region));
+            return Ok(());
+        }
+        world.kept.gone.retain(|row| adapter.removal_is_pending(row.region));
+        if world.kept.gone.len() == gone {
+            return Ok(());
+        }
         unless_full(self.store.save_again()).map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Opens a store's workdir: everything is checked first, and written later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct Setup {
     opened: Opened,
     leads: Leads,
     saved: Option<Vec<LeadRow>>,
+    /// Regions of the workdir without a peer on the store.
+    elsewhere: HashSet<RegionId>,
     /// The regions to write, when the workdir has none.
     bootstrap: Option<Cluster>,
 }
@@ -41,6 +43,9 @@ pub(super) struct Kept {
     /// Regions that this store led at its last end, and that its workdir does not have any more. They stay in the file until
     /// the placement driver has forgotten them.
     pub(super) gone: Vec<LeadRow>,
+    /// What was known of regions that the workdir has, but without a peer on this store. They are not this store's to remove;
+    /// should it get a peer again, an offer that it made still binds.
+    away: Vec<LeadRow>,
 }
 
 /// Why a workdir cannot be a store's. `Display` is one line: what, where, why, what next.
@@ -110,14 +115,16 @@ impl Setup {
         let leaders: HashMap<RegionId, StoreId> =
             first.iter().map(|FirstRegion { region, leader }| (region.id(), *leader)).collect();
         let mut bootstrap = None;
+        let mut elsewhere = HashSet::new();
         if regions.is_empty() {
             let hosted = first.into_iter().map(|first| first.region).filter(|region| region.peer_on(store).is_some());
             regions = hosted.map(Arc::new).collect();
             bootstrap = catalog(&mut regions)?;
         } else {
-            let elsewhere = regions.iter().filter(|region| region.peer_on(store).is_none()).count();
-            if elsewhere > 0 {
-                log::warn!("{elsewhere} region(s) in {} have no peer on store {store}: left alone", workdir.display());
+            elsewhere = regions.iter().filter(|r| r.peer_on(store).is_none()).map(|region| region.id()).collect();
+            if !elsewhere.is_empty() {
+                let (count, workdir) = (elsewhere.len(), workdir.display());
+                log::warn!("{count} region(s) in {workdir} have no peer on store {store}: left alone");
             }
             Cluster::restore(regions.clone()).map_err(|overlap| opened.overlap(overlap))?;
         }
@@ -125,7 +132,7 @@ impl Setup {
         let leads = Leads::new(store, &regions, saved.as_deref().unwrap_or_default(), |region| {
             first_leader(region, leaders.get(&region.id()).copied())
         });
-        Ok(Self { workdir: workdir.to_owned(), opened, leads, saved, bootstrap })
+        Ok(Self { workdir: workdir.to_owned(), opened, leads, saved, elsewhere, bootstrap })
     }
 
     #[must_use]
@@ -151,13 +158,19 @@ impl Setup {
         if let Some(cluster) = self.bootstrap {
             self.opened.bootstrap(cluster)?;
         }
-        let Self { leads, saved, .. } = self;
+        let Self { leads, saved, elsewhere, .. } = self;
         let store = leads.store();
         let workdir = self.opened.into_store(store)?;
-        let led = saved.iter().flatten().filter(|row| row.lead.leader == store);
-        let gone: Vec<LeadRow> = led.filter(|row| leads.lead(row.region).is_none()).copied().collect();
-        let kept = Kept { workdir, gone };
-        if saved.is_none_or(|saved| !saved.iter().copied().eq(kept.with_gone(leads.rows()))) {
+        let not_here = saved.iter().flatten().filter(|row| leads.lead(row.region).is_none()).copied();
+        let (away, mut gone): (Vec<_>, Vec<_>) = not_here.partition(|row| elsewhere.contains(&row.region));
+        gone.retain(|row| row.lead.leader == store);
+        for LeadRow { region, .. } in away.iter().filter(|row| row.lead.leader == store) {
+            log::warn!(
+                "store {store}: it led region {region}, where it has no peer now; no other store takes that lead over"
+            );
+        }
+        let kept = Kept { workdir, gone, away };
+        if saved.is_none_or(|saved| !saved.iter().copied().eq(kept.with_others(leads.rows()))) {
             kept.save(leads.rows()).map_err(StorageError::from)?;
         }
         Ok(Ready { kept, leads })
@@ -167,12 +180,12 @@ impl Setup {
 impl Kept {
     /// Makes the rows durable.
     pub(super) fn save(&self, rows: impl Iterator<Item = LeadRow>) -> Result<(), SaveError> {
-        self.workdir.save(self.with_gone(rows))
+        self.workdir.save(self.with_others(rows))
     }
 
     /// The rows of the file, by ascending region id.
-    fn with_gone(&self, rows: impl Iterator<Item = LeadRow>) -> impl Iterator<Item = LeadRow> {
-        let mut rows: Vec<LeadRow> = rows.chain(self.gone.iter().copied()).collect();
+    fn with_others(&self, rows: impl Iterator<Item = LeadRow>) -> impl Iterator<Item = LeadRow> {
+        let mut rows: Vec<LeadRow> = rows.chain(self.gone.iter().chain(&self.away).copied()).collect();
         rows.sort_unstable_by_key(|row| row.region);
         rows.into_iter()
     }
@@ -198,6 +211,8 @@ fn catalog(regions: &mut [Arc<Region>]) -> Result<Option<Cluster>, SetupError> {
 mod tests {
     use super::*;
     use crate::core::{Epoch, Lead, Peer, PeerId};
+    use crate::storage::offline::append_region;
+    use crate::storage::record::RegionState;
 
     fn region(id: u64, start: &str, end: &str, stores: &[u64]) -> Region {
         let peers = stores.iter().map(|store| Peer { store_id: StoreId(*store), peer_id: PeerId(id * 10 + store) });
@@ -243,6 +258,25 @@ mod tests {
             let Ready { kept, leads } = open(workdir.path(), 1, vec![]).unwrap().commit().unwrap();
             assert_eq!(kept.gone, [row(4, 1)]);
             assert_eq!(leads.rows().collect::<Vec<_>>(), [row(1, 2)]);
+        }
+    }
+
+    /// A store led a region and was taken off its peers while it was down. It took the region for gone, and the placement
+    /// driver forgot a region that two other stores still had.
+    #[test]
+    fn a_region_that_only_lost_its_peer_here_is_not_gone() {
+        let workdir = tempfile::tempdir().unwrap();
+        let regions = vec![region(1, "", "m", &[1, 2]), region(5, "m", "", &[1, 2])];
+        open(workdir.path(), 1, first(regions, 1)).unwrap().commit().unwrap();
+        let moved = region(5, "m", "", &[2, 3]);
+        append_region(workdir.path(), &moved, RegionState::Running).unwrap();
+        let lead = Lead { term: 1, leader: StoreId(1) };
+        let row = |region| LeadRow { region: RegionId(region), lead, offered_to: None };
+        for _ in 0..2 {
+            let Ready { kept, leads } = open(workdir.path(), 1, vec![]).unwrap().commit().unwrap();
+            assert_eq!((kept.gone.as_slice(), kept.away.as_slice()), (&[][..], &[row(5)][..]));
+            assert_eq!(leads.rows().collect::<Vec<_>>(), [row(1)]);
+            assert_eq!(kept.with_others(leads.rows()).collect::<Vec<_>>(), [row(1), row(5)], "it still binds");
         }
     }
 

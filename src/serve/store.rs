@@ -3,12 +3,15 @@
 //! One thread owns a [`Store`]. Everything that reaches out of the process goes through [`Outside`], so that a test can put
 //! a network behind it that loses, doubles and reorders messages, and a disk that is full.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::{Lead, LeadRow, LeaderTransfer, Region, RegionId, StoreId, StoreStats};
 use crate::storage::leads::SaveError;
 
 use super::leads::{Leads, NoOffer, Offer, Take};
+
+/// A target that has not answered an offer for so many rounds is told of.
+const ROUNDS_OWED: u32 = 10;
 
 /// A message to another store; it may be lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub trait Outside {
     fn report_store(&mut self, store: StoreId, stats: StoreStats);
     /// Sends a message to one of the other stores.
     fn send(&mut self, store: StoreId, message: Message);
+    /// Forgets what was to be sent of an offer that is withdrawn: it must not arrive any more.
+    fn withdraw(&mut self, offer: Offer);
 }
 
 /// A store: its leads and the world around it.
@@ -48,13 +53,18 @@ pub struct Store<O> {
     others: BTreeSet<StoreId>,
     /// Stores that leads are to go to and that are not among the others: so much was logged.
     unknown: BTreeSet<StoreId>,
+    /// Stores that have told what cannot be (0: all that are not among the others): so much was logged.
+    doubted: BTreeSet<StoreId>,
+    /// By target: an offer, and how many rounds in a row it has found without its answer.
+    owed: BTreeMap<StoreId, (Offer, u32)>,
     outside: O,
 }
 
 impl<O: Outside> Store<O> {
     /// A store that tells `others` of its leads. Its rows are durable already.
     pub fn new(leads: Leads, others: BTreeSet<StoreId>, outside: O) -> Self {
-        Self { leads, others, unknown: BTreeSet::new(), outside }
+        let (unknown, doubted, owed) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self { leads, others, unknown, doubted, owed, outside }
     }
 
     #[cfg(test)]
@@ -74,6 +84,7 @@ impl<O: Outside> Store<O> {
         }
         self.outside.report_store(self.leads.store(), self.leads.stats());
         let offers: Vec<Offer> = self.leads.offers().collect();
+        self.count_owed(&offers);
         for offer in offers {
             self.send_offer(offer);
         }
@@ -109,10 +120,14 @@ impl<O: Outside> Store<O> {
     /// # Errors
     ///
     /// Any [`SaveError`]; the offer is neither taken nor refused then.
-    pub fn take(&mut self, region: RegionId, term: u64) -> Result<Option<Lead>, SaveError> {
-        match self.leads.take(region, term) {
+    pub fn take(&mut self, source: StoreId, region: RegionId, term: u64) -> Result<Option<Lead>, SaveError> {
+        match self.leads.take(source, region, term) {
             Take::New(row) => self.save(&[row]).map(|()| Some(row.lead)),
             Take::Known(lead) => Ok(Some(lead)),
+            Take::Refused(lead) => {
+                self.doubt(source, || format!("offers region {region} in term {term}, after {lead:?}"));
+                Ok(Some(lead))
+            }
             Take::NotHere => Ok(None),
         }
     }
@@ -122,19 +137,19 @@ impl<O: Outside> Store<O> {
     /// # Errors
     ///
     /// Any [`SaveError`]; nothing is taken in then.
-    pub fn share(&mut self, told: &[(RegionId, Lead)]) -> Result<Vec<(RegionId, Lead)>, SaveError> {
-        self.learn(told)?;
+    pub fn share(&mut self, source: StoreId, told: &[(RegionId, Lead)]) -> Result<Vec<(RegionId, Lead)>, SaveError> {
+        self.learn(source, told)?;
         Ok(self.leads.newer_than(told))
     }
 
-    /// Takes in the answer to a message.
+    /// Takes in `source`'s answer to a message.
     ///
     /// # Errors
     ///
     /// Any [`SaveError`]; it is as if the answer was lost then.
-    pub fn answered(&mut self, answer: &Answer) -> Result<(), SaveError> {
+    pub fn answered(&mut self, source: StoreId, answer: &Answer) -> Result<(), SaveError> {
         match answer {
-            Answer::Lead(Offer { region, .. }, Some(lead)) => self.learn(&[(*region, *lead)]),
+            Answer::Lead(Offer { region, .. }, Some(lead)) => self.learn(source, &[(*region, *lead)]),
             Answer::Lead(offer, None) => {
                 let Some(row) = self.leads.withdraw(*offer) else { return Ok(()) };
                 log::warn!(
@@ -143,9 +158,11 @@ impl<O: Outside> Store<O> {
                     offer.region,
                     offer.target
                 );
-                self.save(&[row])
+                self.save(&[row])?;
+                self.outside.withdraw(*offer);
+                Ok(())
             }
-            Answer::Newer(told) => self.learn(told),
+            Answer::Newer(told) => self.learn(source, told),
         }
     }
 
@@ -172,7 +189,44 @@ impl<O: Outside> Store<O> {
         is_known
     }
 
-    fn learn(&mut self, told: &[(RegionId, Lead)]) -> Result<(), SaveError> {
+    /// Counts the rounds that each target has let an offer wait, and tells of it once.
+    fn count_owed(&mut self, offers: &[Offer]) {
+        let mut owed = BTreeMap::new();
+        for offer in offers {
+            owed.entry(offer.target).or_insert((*offer, 0));
+        }
+        for (target, (offer, rounds)) in &mut owed {
+            let before = self.owed.get(target).filter(|(before, _)| before == offer);
+            *rounds = before.map_or(0, |(_, rounds)| rounds.saturating_add(1));
+            if *rounds == ROUNDS_OWED {
+                log::warn!(
+                    "store {}: store {target} has not answered the offer of region {} for {ROUNDS_OWED} rounds; until it \
+                     does, the region is offered to no other store, and leaders may stay uneven",
+                    self.leads.store(),
+                    offer.region
+                );
+            }
+        }
+        self.owed = owed;
+    }
+
+    /// Tells once a store that what it says is ignored.
+    fn doubt(&mut self, source: StoreId, what: impl FnOnce() -> String) {
+        let known = if self.others.contains(&source) { source } else { StoreId(0) };
+        if self.doubted.insert(known) {
+            log::warn!(
+                "store {}: ignores what store {source} says, which cannot be: it {}; check the --peer addresses, \
+                 and that all stores have the same regions",
+                self.leads.store(),
+                what()
+            );
+        }
+    }
+
+    fn learn(&mut self, source: StoreId, told: &[(RegionId, Lead)]) -> Result<(), SaveError> {
+        if let Some((region, lead)) = told.iter().copied().find(|told| self.leads.is_absurd(told)) {
+            self.doubt(source, || format!("tells {lead:?} of region {region}"));
+        }
         let rows = self.leads.learn(told);
         if rows.is_empty() { Ok(()) } else { self.save(&rows) }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::leads::{Leads, first_leader};
+use super::leads::{Leads, Offer, first_leader};
 use super::store::{Answer, Message, Outside, Store};
 use crate::core::{Epoch, LeadRow, LeaderTransfer, Peer, PeerId, Region, RegionId, StoreId, StoreStats};
 use crate::storage::StorageError;
@@ -30,6 +30,7 @@ enum Packet {
     },
     /// To the sender of a message, at the process that sent it: a call ends with its process.
     Answer {
+        from: StoreId,
         to: StoreId,
         life: u64,
         answer: Answer,
@@ -74,6 +75,12 @@ impl Outside for World {
     fn send(&mut self, to: StoreId, message: Message) {
         self.net.borrow_mut().push(Packet::Message { from: self.this, to, message });
     }
+
+    fn withdraw(&mut self, offer: Offer) {
+        let is_it =
+            |packet: &Packet| matches!(packet, Packet::Message { message: Message::TakeLead(at), .. } if *at == offer);
+        self.net.borrow_mut().packets.retain(|packet| !is_it(packet));
+    }
 }
 
 impl Net {
@@ -114,12 +121,15 @@ enum Step {
     Full,
 }
 
+/// Whether a store holds a region: region 4 has a peer on store 3, which has not heard of that.
+fn holds(store: StoreId, region: RegionId) -> bool {
+    (store, region) != (StoreId(STORES), RegionId(REGIONS))
+}
+
 fn regions() -> Vec<Arc<Region>> {
     let region = |id: u64| {
         let peers = (1..=STORES).map(|store| Peer { store_id: StoreId(store), peer_id: PeerId(id * 10 + store) });
         let key = |id: u64| vec![u8::try_from(id).unwrap()];
-        // Region 4 is not on store 3.
-        let peers: Vec<_> = peers.filter(|peer| id != REGIONS || peer.store_id != StoreId(STORES)).collect();
         Arc::new(Region::new(RegionId(id), &key(id), &key(id + 1), Epoch::default(), peers))
     };
     (1..=REGIONS).map(region).collect()
@@ -137,7 +147,8 @@ impl Cluster {
     /// Starts a store from its disk, as a process does.
     fn start(&mut self, store: StoreId) {
         let saved = self.net.borrow().disks.get(&store).cloned().unwrap_or_default();
-        let leads = Leads::new(store, &regions(), &saved, |region| first_leader(region, None));
+        let regions: Vec<_> = regions().into_iter().filter(|region| holds(store, region.id())).collect();
+        let leads = Leads::new(store, &regions, &saved, |region| first_leader(region, None));
         self.net.borrow_mut().disks.insert(store, leads.rows().collect());
         let others = (1..=STORES).map(StoreId).filter(|other| *other != store).collect();
         self.stores.insert(store, Store::new(leads, others, World { net: Rc::clone(&self.net), this: store }));
@@ -179,17 +190,17 @@ impl Cluster {
                 let store = self.stores.get_mut(&to).unwrap();
                 let answer = match &message {
                     Message::TakeLead(offer) => {
-                        store.take(offer.region, offer.term).map(|lead| Answer::Lead(*offer, lead))
+                        store.take(from, offer.region, offer.term).map(|lead| Answer::Lead(*offer, lead))
                     }
-                    Message::ShareLeads(told) => store.share(told).map(Answer::Newer),
+                    Message::ShareLeads(told) => store.share(from, told).map(Answer::Newer),
                 };
                 if let Ok(answer) = answer {
                     let life = self.lives[&from];
-                    self.net.borrow_mut().push(Packet::Answer { to: from, life, answer });
+                    self.net.borrow_mut().push(Packet::Answer { from: to, to: from, life, answer });
                 }
             }
-            Packet::Answer { to, life, answer } if life == self.lives[&to] => {
-                let _ = self.stores.get_mut(&to).unwrap().answered(&answer);
+            Packet::Answer { from, to, life, answer } if life == self.lives[&to] => {
+                let _ = self.stores.get_mut(&to).unwrap().answered(from, &answer);
             }
             Packet::Answer { .. } => {}
         }
@@ -226,7 +237,7 @@ impl Cluster {
             assert_eq!(known.len(), 1, "{known:?}");
             let leader = known.first().unwrap().leader;
             let reported = &self.net.borrow().reported;
-            for store in self.stores.keys().filter(|store| region.peer_on(**store).is_some()) {
+            for store in self.stores.keys().filter(|store| holds(**store, region.id())) {
                 assert_eq!(reported[&(*store, region.id())], leader);
             }
         }
@@ -321,4 +332,24 @@ fn a_target_without_the_region_leaves_the_leader_free_to_offer_it_elsewhere() {
     };
     assert_eq!(offer(&mut cluster, 3), 0);
     assert_eq!(offer(&mut cluster, 2), 1);
+}
+
+/// An offer is sent again each round, so a copy could wait for its turn while the first one was answered. The target that had
+/// answered that it does not have the region was restarted with it and took that copy, and another store the next offer of
+/// the same term.
+#[test]
+fn nothing_of_an_offer_that_is_withdrawn_is_sent_any_more() {
+    let mut cluster = Cluster::new();
+    let offers = |cluster: &Cluster| {
+        let is_offer = |packet: &&Packet| matches!(packet, Packet::Message { message: Message::TakeLead(_), .. });
+        cluster.net.borrow().packets.iter().filter(is_offer).count()
+    };
+    cluster.step(&Step::Hint { store: 1, region: 4, target: 3 });
+    cluster.step(&Step::Round(1));
+    assert_eq!(offers(&cluster), 2);
+    cluster.step(&Step::Deliver(0));
+    let answer = cluster.net.borrow().packets.len() - 1;
+    cluster.step(&Step::Deliver(answer));
+    assert!(cluster.stores[&StoreId(1)].leads().offers().next().is_none(), "it is withdrawn");
+    assert_eq!(offers(&cluster), 0);
 }

@@ -41,8 +41,8 @@ impl Door {
 
 impl StoreCalls for Door {
     fn take_lead(&self, request: &pb::TakeLeadRequest) -> StoreAnswer<pb::TakeLeadResponse> {
-        let (region, term) = (RegionId(request.region_id), request.term);
-        let event = |reply| Event::TakeLead { region, term, reply };
+        let (source, region, term) = (StoreId(request.source_store_id), RegionId(request.region_id), request.term);
+        let event = |reply| Event::TakeLead { source, region, term, reply };
         self.ask(request.target_store_id, event, move |lead| pb::TakeLeadResponse {
             lead: lead.map(|lead| message((region, lead))).into(),
             ..Default::default()
@@ -50,8 +50,8 @@ impl StoreCalls for Door {
     }
 
     fn share_leads(&self, request: &pb::ShareLeadsRequest) -> StoreAnswer<pb::ShareLeadsResponse> {
-        let told = leads(&request.leads);
-        let event = |reply| Event::ShareLeads { told, reply };
+        let (source, told) = (StoreId(request.source_store_id), leads(&request.leads));
+        let event = |reply| Event::ShareLeads { source, told, reply };
         self.ask(request.target_store_id, event, |newer: Vec<_>| pb::ShareLeadsResponse {
             newer: newer.into_iter().map(message).collect(),
             ..Default::default()

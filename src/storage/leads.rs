@@ -22,7 +22,7 @@ use crate::core::{Lead, LeadRow, RegionId, StoreId};
 /// The file's name.
 pub const LEADS_FILE: &str = "STORE_LEADS.json";
 
-/// The longest file that is read, in bytes: that of half a million regions.
+/// The longest file, in bytes: that of half a million regions.
 const LEN_MAX: u64 = 32 << 20;
 
 /// A store's workdir in use: it is locked, and its manifest stays as it is.
@@ -68,6 +68,23 @@ impl Opened {
         read(&Dir::new(Arc::clone(&self.fs), self.workdir.clone()))
     }
 
+    /// Refuses the workdir of a store: a placement driver that gave out values from it would end the store.
+    ///
+    /// # Errors
+    ///
+    /// `NotOurs`, or `Io`.
+    pub fn check_is_no_store_s(&self) -> Result<(), StorageError> {
+        let path = self.workdir.join(LEADS_FILE);
+        match self.fs.open(&path) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(StorageError::io("read", &path, source)),
+            Ok(_) => Err(StorageError::NotOurs {
+                workdir: self.workdir.clone(),
+                reason: format!("it holds {LEADS_FILE}, as a store's does (pd-lite serve)"),
+            }),
+        }
+    }
+
     /// Keeps the workdir as that of `store`. What was read from it is durable when this returns.
     ///
     /// # Errors
@@ -90,6 +107,12 @@ impl StoreWorkdir {
     pub fn save(&self, rows: impl Iterator<Item = LeadRow>) -> Result<(), SaveError> {
         self.lock.check(&*self.dir.fs).map_err(SaveError::Final)?;
         let text = encode(self.store, rows);
+        let len = u64::try_from(text.len()).expect("a length fits 64 bits");
+        if len > LEN_MAX {
+            // The next start would not read it.
+            let source = io::Error::other(format!("{len} bytes of leads, and at most {LEN_MAX} are read"));
+            return Err(SaveError::Final(StorageError::io("write", &self.dir.path.join(LEADS_FILE), source)));
+        }
         self.dir.replace(LEADS_FILE, text.as_bytes()).map_err(|error| match error {
             WriteError::NoSpace(error) => SaveError::NoSpace(error),
             WriteError::Final(error) => SaveError::Final(error),
@@ -97,7 +120,8 @@ impl StoreWorkdir {
     }
 }
 
-fn read(dir: &Dir) -> Result<Option<SavedLeads>, StorageError> {
+/// What a workdir's file holds, checked.
+pub(super) fn read(dir: &Dir) -> Result<Option<SavedLeads>, StorageError> {
     let path = dir.path.join(LEADS_FILE);
     let failed = |source| StorageError::io("read", &path, source);
     let file = match dir.fs.open(&path) {

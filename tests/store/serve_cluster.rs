@@ -45,20 +45,32 @@ fn a_pd_that_comes_back_has_everything_again_and_leaders_move_on() {
         cluster.start_store(store);
         cluster.take_pd().kill();
     }
+    eventually("store 3 tells that the PD is gone", || {
+        cluster.store(3).stderr_so_far().contains("WARN  pd_lite::serve::pd_line] store 3: ")
+    });
     cluster.start_pd();
+    eventually("store 3 tells that the PD is back", || {
+        cluster.store(3).stderr_so_far().contains("store 3: the PD answers again")
+    });
     cluster.wait_until_even();
     assert_eq!(cluster.agreed(), Some([1, 1, 1]));
 }
 
 #[test]
 fn a_pd_that_hangs_for_longer_than_a_call_may_take_is_no_end() {
-    let cluster = Cluster::start(&regions(6, 1));
+    let mut cluster = Cluster::new(&regions(6, 1));
+    cluster.start_pd();
+    cluster.start_store(1);
     let client = cluster.client();
     eventually("the PD knows a region", || client.lookup(b"a").unwrap().is_some());
+    // Nobody is there to take a lead: they are uneven when the PD hangs.
     cluster.pd().signal("STOP");
     // Longer than --pd-timeout; a shorter while would only be an easier test.
     thread::sleep(Duration::from_millis(1500));
+    eventually("a call has failed", || cluster.store(1).stderr_so_far().contains("Heartbeat: "));
+    assert!(cluster.leads(1).values().all(|(_, leader, _)| *leader == 1), "leaders are uneven");
     cluster.pd().signal("CONT");
+    (2..=3).for_each(|store| cluster.start_store(store));
     cluster.wait_until_even();
     assert_eq!(cluster.agreed(), Some([2, 2, 2]));
 }
@@ -76,6 +88,10 @@ fn a_store_that_is_down_keeps_its_leaders_and_the_others_go_on() {
         cluster.leads(1).values().any(|(_, _, offered_to)| *offered_to == 3)
     });
     let after = cluster.leads(1);
+    // The offer binds, so nothing more moves: that is told once.
+    eventually("store 1 tells why leaders stay uneven", || {
+        cluster.store(1).stderr_so_far().contains("store 1: store 3 has not answered the offer of region ")
+    });
     assert!(leads.iter().all(|(region, (term, leader, _))| (after[region].0, after[region].1) == (*term, *leader)));
     cluster.start_store(3);
     cluster.wait_until_even();

@@ -107,6 +107,7 @@ fn processes_that_are_killed_at_any_moment_heal_and_no_term_has_two_leaders() {
             }
         }
     }
+    assert!(led.keys().any(|(_, term)| *term > 1), "leads moved between the kills: {led:?}");
     cluster.wait_until_even();
     assert_eq!(cluster.agreed(), Some([2, 2, 2]));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pd_lite::client::Client;
+use pd_lite::core::StoreId;
 
 use super::adapting::eventually;
 use super::serving::{Cluster, region};
@@ -83,4 +84,44 @@ fn routes_come_from_the_pd_where_configuration_and_pd_disagree() {
     assert_eq!(routes(&client, &["a", "x"]), expected);
     let leaders: BTreeMap<u64, u64> = cluster.leads(1).into_iter().map(|(region, lead)| (region, lead.1)).collect();
     assert_eq!(leaders.len(), 2);
+}
+
+/// A store led a region and was taken off its peers while it was down: it had the placement driver forget the region.
+#[test]
+fn a_region_that_only_lost_its_peer_here_stays_in_the_pd() {
+    let mut cluster = Cluster::start(&[region(1, "", "m", 1), region(2, "m", "", 1)]);
+    let client = Client::connect(&cluster.pd_addr()).unwrap();
+    let both = [route(1, "m", 1), route(2, "", 1)];
+    eventually("the PD knows both regions", || routes(&client, &["a", "x"]) == both);
+    (2..=3).for_each(|store| cluster.take_store(store).stop());
+    cluster.take_store(1).stop();
+    let led: Vec<u64> = cluster.leads(1).iter().filter(|(_, lead)| lead.1 == 1).map(|(region, _)| *region).collect();
+    let (id, keys) = if led.contains(&2) { (2, ["m", ""]) } else { (1, ["", "m"]) };
+    assert!(led.contains(&id), "store 1 leads one of them: {led:?}");
+    let lead = cluster.leads(1)[&id];
+    cluster.log_region_with(1, id, keys, 1, "running", &[2, 3]);
+    cluster.start_store(1);
+    // Removals go first: once the PD has heard the store's numbers, it would have heard of a removal.
+    eventually("the PD has heard store 1 again", || {
+        client.stores().unwrap().iter().any(|store| (store.id, store.stats.region_num) == (StoreId(1), 1))
+    });
+    assert_eq!(routes(&client, &["a", "x"]), both);
+    assert_eq!(cluster.leads(1)[&id], lead, "what it knew of the lead is kept");
+}
+
+/// A region that the PD refuses for good kept the row of one that was gone: at each start the PD was told again to forget it,
+/// also when its id was back in use.
+#[test]
+fn a_region_that_is_gone_is_forgotten_although_another_one_is_refused_for_good() {
+    let mut cluster = Cluster::new(&[region(1, "", "m", 1), region(2, "m", "", 1)]);
+    cluster.start_pd();
+    cluster.start_store(1);
+    let client = Client::connect(&cluster.pd_addr()).unwrap();
+    eventually("the PD knows both", || routes(&client, &["a", "x"]) == [route(1, "m", 1), route(2, "", 1)]);
+    cluster.client().put(&meta(1, b"", b"m", 9)).unwrap();
+    cluster.take_store(1).stop();
+    cluster.log_region(1, 2, ["m", ""], 2, "tombstone");
+    cluster.start_store(1);
+    eventually("the PD forgets it", || routes(&client, &["a", "x"]) == [route(1, "m", 9), None]);
+    eventually("its row is gone", || cluster.leads(1).keys().copied().collect::<Vec<_>>() == [1]);
 }

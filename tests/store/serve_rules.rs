@@ -118,6 +118,37 @@ fn a_workdir_has_one_store_and_one_process() {
     assert_eq!(files(&cluster.workdir(2)), before);
 }
 
+/// A PD started on a store's workdir without a word; once it had given out a timestamp, the store refused its own workdir.
+#[test]
+fn a_pd_refuses_the_workdir_of_a_store() {
+    let mut cluster = Cluster::new(&regions(2, 1));
+    cluster.start_pd();
+    cluster.start_store(1);
+    cluster.take_store(1).stop();
+    let before = files(&cluster.workdir(1));
+    let exit = Launch::durable(&cluster.workdir(1)).refused();
+    assert_eq!(exit.code, Some(EXIT_USAGE), "{exit:#?}");
+    assert!(exit.stderr.contains("it holds STORE_LEADS.json"), "{}", exit.stderr);
+    assert_eq!(files(&cluster.workdir(1)), before);
+    cluster.start_store(1);
+}
+
+/// Two addresses were swapped, and leaders stayed uneven without a line.
+#[test]
+fn an_address_of_another_store_is_told_at_the_default_level() {
+    let mut cluster = Cluster::new(&regions(2, 1));
+    cluster.start_pd();
+    cluster.start_store(3);
+    let wrong = format!("--peer=2={}", cluster.store(3).addr());
+    let mut command = Command::new(PROGRAM);
+    command.args(["serve", "--store-id=1", "--heartbeat-interval=50ms", &wrong, "--config"]).arg(cluster.config());
+    let store = crate::support::launch::start(command).unwrap();
+    eventually("store 1 has called store 3", || store.stderr_so_far().contains("this is store 3, not 2"));
+    let exit = store.term();
+    assert_eq!(exit.stderr.matches("this is store 3, not 2").count(), 1, "{}", exit.stderr);
+    assert!(exit.stderr.contains("WARN"), "{}", exit.stderr);
+}
+
 #[test]
 fn a_lost_lock_or_damaged_leads_end_it_with_one_line() {
     let mut cluster = Cluster::start(&regions(6, 3));

@@ -168,11 +168,16 @@ impl Cluster {
 
     /// Appends a region to a store's manifest, as the reference's scripts do. The store must be down.
     pub fn log_region(&self, store: u64, region: u64, keys: [&str; 2], version: u64, state: &str) {
+        self.log_region_with(store, region, keys, version, state, &[1, 2, 3]);
+    }
+
+    /// The same, with peers on the stores of `peers`.
+    pub fn log_region_with(&self, store: u64, region: u64, keys: [&str; 2], version: u64, state: &str, peers: &[u64]) {
         let mut command = Command::new(PROGRAM);
         command.args(["config", "manifest", "--workdir"]).arg(self.workdir(store));
         command.args(["--start-key", keys[0], "--end-key", keys[1], "--state", state]);
         command.args(["--region-id", &region.to_string(), "--epoch-version", &version.to_string()]);
-        command.args((1..=3).map(|store| format!("--peer={store}:{}", region * 10 + store)));
+        command.args(peers.iter().map(|store| format!("--peer={store}:{}", region * 10 + store)));
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }

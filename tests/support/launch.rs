@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -99,12 +100,19 @@ pub fn start(mut command: Command) -> Result<Server, Exit> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| line_sender.send(line)));
     let mut pipe = child.stderr.take().unwrap();
-    let stderr = thread::spawn(move || {
-        let mut text = Vec::new();
-        pipe.read_to_end(&mut text).unwrap();
-        String::from_utf8_lossy(&text).into_owned()
+    let stderr = Arc::<Mutex<Vec<u8>>>::default();
+    let text = Arc::clone(&stderr);
+    let stderr_end = thread::spawn(move || {
+        let mut piece = [0; 4096];
+        loop {
+            match pipe.read(&mut piece).unwrap() {
+                0 => return,
+                len => text.lock().unwrap().extend_from_slice(&piece[..len]),
+            }
+        }
     });
-    let mut server = Server { child, addr: String::new(), start_lines: Vec::new(), stdout, stderr: Some(stderr) };
+    let mut server =
+        Server { child, addr: String::new(), start_lines: Vec::new(), stdout, stderr, stderr_end: Some(stderr_end) };
     loop {
         match server.stdout.recv_timeout(HANG) {
             Ok(line) => server.start_lines.push(line),
@@ -132,7 +140,8 @@ pub struct Server {
     addr: String,
     start_lines: Vec<String>,
     stdout: Receiver<String>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    stderr_end: Option<JoinHandle<()>>,
 }
 
 /// How a server ended.
@@ -156,6 +165,11 @@ impl Server {
     /// The lines up to the one that says where the server listens, that one included.
     pub fn start_lines(&self) -> &[String] {
         &self.start_lines
+    }
+
+    /// What it has said on its standard error so far.
+    pub fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
 
     /// A client with a connection of its own.
@@ -203,8 +217,10 @@ impl Server {
             }
         }
         let code = self.child.wait().unwrap().code();
-        let stderr = self.stderr.take().map(|thread| thread.join().unwrap()).unwrap_or_default();
-        Exit { code, stdout, stderr }
+        if let Some(thread) = self.stderr_end.take() {
+            thread.join().unwrap();
+        }
+        Exit { code, stdout, stderr: self.stderr_so_far() }
     }
 }
 
@@ -213,10 +229,11 @@ impl Drop for Server {
         // After `wait` both do nothing.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(stderr) = self.stderr.take()
+        if let Some(stderr) = self.stderr_end.take()
             && thread::panicking()
         {
-            eprintln!("stderr of the server at {}:\n{}", self.addr, stderr.join().unwrap_or_default());
+            let _ = stderr.join();
+            eprintln!("stderr of the server at {}:\n{}", self.addr, self.stderr_so_far());
         }
     }
 }

@@ -18,6 +18,9 @@ const ADDR: &str = "127.0.0.1:20160";
 /// Of a call to the placement driver when the flag gives none above 0. Reference: the same.
 const PD_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// More rounds a second only keep the machine busy.
+const ROUND_MIN: Duration = Duration::from_millis(1);
+
 /// A command line.
 #[derive(Clone, Debug)]
 pub struct Args {
@@ -84,14 +87,15 @@ impl Args {
     pub fn resolve(self) -> Result<Settings, Failure> {
         let refused = |message: &str| Err(Failure::new(Exit::Usage, message));
         let store = StoreId(self.store_id);
+        let has_config = !self.config.as_os_str().is_empty();
+        // Without a store's id it is not known which part of the configuration counts, and a check below ends it.
         let configured = match store {
-            _ if self.config.as_os_str().is_empty() => Configured::default(),
-            // Which part of the configuration counts is not known; the checks below end it.
-            StoreId(0) => Configured { workdir: self.config.clone(), ..Configured::default() },
-            store => config::load(&self.config, &self.scope, store)?,
+            store if has_config && store != StoreId(0) => config::load(&self.config, &self.scope, store)?,
+            _ => Configured::default(),
         };
+        let may_be_configured = has_config && store == StoreId(0) && self.workdir.is_none();
         let workdir = self.workdir.unwrap_or(configured.workdir);
-        if workdir.as_os_str().is_empty() {
+        if workdir.as_os_str().is_empty() && !may_be_configured {
             return refused("--workdir is required");
         }
         if store == StoreId(0) {
@@ -242,7 +246,7 @@ const HEARTBEAT_INTERVAL: Flag<Args> = Flag {
     help: "between two rounds of heartbeats",
     default: |args| time::short(args.heartbeat_interval),
     set: |args, value| match duration_of(value.text()?)? {
-        Duration::ZERO => Err("a time above 0".to_owned()),
+        interval if interval < ROUND_MIN => Err(format!("at least {}", time::short(ROUND_MIN))),
         interval => {
             args.heartbeat_interval = interval;
             Ok(())
@@ -267,7 +271,10 @@ fn a_timeout_that_is_not_above_0_is_the_default() {
     assert!(timeout("2").unwrap_err().ends_with("--pd-timeout: expected a time, as 2s, 500ms or 1m30s"));
     let round = |text: &str| resolve(&["--heartbeat-interval", text]).map(|settings| settings.round);
     assert_eq!(round("50ms"), Ok(Duration::from_millis(50)));
-    assert!(round("0s").is_err());
+    assert_eq!(round("1ms"), Ok(Duration::from_millis(1)));
+    for short in ["0s", "1ns", "999us", "-3s"] {
+        assert!(round(short).unwrap_err().contains("--heartbeat-interval: expected at least 1ms"), "{short}");
+    }
 }
 
 const CONFIG: Flag<Args> = Flag {

@@ -9,15 +9,13 @@ mod config;
 mod peers;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use self::args::{Args, COMMAND, Settings};
 use super::signals::StopSignals;
 use super::{Exit, Failure, Words, announce, log_lines, printable};
-use crate::adapter::{Adapter, AdapterOptions, Mirror};
 use crate::client::{Client, ClientOptions, Error, Refusal};
-use crate::serve::{Inbox, Running, Setup, SetupError, Standalone};
+use crate::serve::{Inbox, PdLine, Running, Setup, SetupError};
 use crate::server::{BindError, Server, ServerOptions};
 
 /// How long the start waits for the placement driver. Reference: the same.
@@ -91,9 +89,7 @@ fn start(settings: Settings) -> Result<(Server, Running, String), Failure> {
     }
     line("Press Ctrl+C to stop".to_owned());
 
-    let mirror = client.is_none().then(|| -> Arc<dyn Mirror> { Arc::<Standalone>::default() });
-    let adapter = Adapter::start(client, AdapterOptions { round, mirror, ..AdapterOptions::default() });
-    let running = Running::start(setup, inbox, others, adapter, round)?;
+    let running = Running::start(setup, inbox, others, PdLine::new(store, client, round), round)?;
     Ok((server, running, lines))
 }
 

@@ -8,6 +8,7 @@ use super::on_disk;
 use crate::core::{Cluster, Limits, Regions};
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
+use crate::storage::leads;
 use crate::storage::lock::Lock;
 use crate::storage::open::{self, Contents, inspect, overlap_error};
 use crate::storage::replay::{Form, Replayed};
@@ -81,7 +82,10 @@ fn dump_in(dir: &Dir) -> Result<Dump, StorageError> {
     open::require_workdir(&*dir.fs, &dir.path)?;
     let _lock = Lock::take_to_read(&*dir.fs, &dir.path)?;
     let contents = inspect(&*dir.fs, &dir.path)?;
-    let problem = overlap(dir, &contents).err();
+    let problem = match overlap(dir, &contents).and_then(|()| leads::read(dir).map(drop)) {
+        Err(error @ StorageError::Io { .. }) => return Err(error),
+        checked => checked.err(),
+    };
     let limits = contents.limits();
     let warnings = contents.warnings().to_vec();
     let synced = contents.checkpoint.and_then(|checkpoint| checkpoint.synced);
