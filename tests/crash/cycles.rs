@@ -121,7 +121,7 @@ impl<'a> Cycles<'a> {
     /// Returns how many changes and answers with values were acknowledged.
     fn attempt(&mut self, cycle: u64, attempt: u64) -> Result<(u64, u64), String> {
         let end = self.choose_end(cycle);
-        let mut rng = Rng::new(self.seed ^ (cycle + 1 << 8 | attempt));
+        let mut rng = Rng::new(self.seed ^ (((cycle + 1) << 8) | attempt));
         // The very first start too: it creates the workdir.
         if cycle == 0 || rng.below(3) == 0 {
             for _ in 0..=rng.below(3) {
