@@ -25,5 +25,6 @@ mod restarts;
 mod store;
 mod support;
 mod transport;
+mod trouble;
 mod u64_edges;
 mod workdirs;
