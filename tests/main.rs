@@ -14,6 +14,7 @@ mod embed;
 mod examples;
 mod exclusion;
 mod herd;
+mod hostile;
 mod interrupted;
 mod layers;
 mod limits;
