@@ -50,7 +50,7 @@ fn catalog(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || {
                     version += 1;
-                    Arc::new(regions::region(next(), version))
+                    regions::region(next(), version)
                 },
                 |region| {
                     let verdict = cluster.judge(&region);

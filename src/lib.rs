@@ -55,6 +55,8 @@
 //! | stop, while a placement driver ends | stops the server, then the writer, while somebody counts the seconds | with its work, or the process |
 //! | client poll thread, one a client | takes in answers, sends the next batch of timestamps and wakes who waits | with the client's last handle |
 //! | timer of timestamps, one a client that asks for some | tells futures that their time is over | as above |
+//! | poll thread, one a client of `pd-lite bench` | makes the load's calls and checks the answers | with the process |
+//! | `bench-pacer`, of a load with a rate | starts each call when it is due | with the load |
 //! | `pd-adapter`, one an adapter | tells the PD what the store has said | [`adapter::Adapter::stop`], or with the adapter |
 //! | `pd-lite serve`: store, and one a peer ([`serve`]) | owns the store's leads; calls another store | [`serve::Running::stop`] |
 //!
@@ -72,6 +74,7 @@
 //! | [`client::router`]'s lookups, then its cache | which keys are being looked up; the known regions | callers, for one look or change |
 //! | an adapter's state | what the PD has still to be told, and hints | callers and the adapter's thread, for one change |
 //! | a client's id range | the ids that are left | callers, for one take |
+//! | a load's schedule, timestamps, and a tally a client, in `pd-lite bench` | which call is due; which timestamps were seen; what came of the calls | poll threads, for one step each; the pacer and the caller's thread likewise |
 //! | a link's `waiting` in [`serve`] | what a store has to tell another one | both of its threads, for a look or a change |
 //!
 //! A PD's two locks are never held together, and never across a system call. A client's are never held while an answer is
@@ -81,8 +84,8 @@
 //! # Modules, in reading order
 //!
 //! - [`core`]: pure state, without I/O, clock, lock or thread; time comes in as an argument
-//! - [`storage`]: the only code that touches the disk, but for reading the configuration file and, to name who holds a port,
-//!   `/proc`
+//! - [`storage`]: the only code that touches the disk, but for reading the configuration file and, to name who holds a port and
+//!   to tell a process's CPU time, `/proc`
 //! - [`service`]: the calls of both gRPC services, without a network
 //! - [`server`]: the only code beside `client` that knows grpcio
 //! - [`client`]: blocking calls, timestamps in batches, a router of keys

@@ -1,6 +1,7 @@
 //! The integration tests: a module a behaviour, all against the real program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench_tool;
 mod client;
 mod command_lines;
 mod config_manifest;

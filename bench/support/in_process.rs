@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use grpcio::{ChannelBuilder, EnvBuilder, Method, ServerCredentials, ServiceBuilder};
-use pd_lite::core::{Allocators, Cluster, Limits, Region};
+use pd_lite::core::{Allocators, Cluster, Limits, Region, Regions};
 use pd_lite::server::{Server, ServerOptions};
 use pd_lite::service::{Pd, RequestLimits};
 use pd_lite::storage::fs::Fs;
@@ -60,7 +60,7 @@ impl InProcess {
     }
 }
 
-fn restore(regions: Vec<Arc<Region>>) -> Result<Cluster> {
+fn restore(regions: impl Into<Regions>) -> Result<Cluster> {
     Ok(Cluster::restore(regions).map_err(|overlap| format!("the regions of a bench overlap: {overlap:?}"))?)
 }
 

@@ -1,8 +1,12 @@
 //! The leader transfers that the PD has hinted and the store has not taken yet.
 //!
-//! Invariant: at most one a region, so their number is bounded by that of the regions; all ids are other than 0.
+//! Invariants: at most one a region, and [`LEN_MAX`] in all; none of a region that the store has removed since; all ids are
+//! other than 0.
 
 use crate::core::{LeaderTransfer, PeerId, RegionId};
+
+/// So many may wait; the PD gives a further one again, should it still want it when these are taken.
+const LEN_MAX: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Hints {
@@ -18,8 +22,16 @@ impl Hints {
         }
         match self.queue.iter_mut().find(|queued| queued.region_id == hint.region_id) {
             Some(queued) => *queued = hint,
-            None => self.queue.push(hint),
+            None => {
+                self.queue.push(hint);
+                self.queue.truncate(LEN_MAX);
+            }
         }
+    }
+
+    /// Drops the hint of a region that is gone.
+    pub(super) fn forget(&mut self, region: RegionId) {
+        self.queue.retain(|hint| hint.region_id != region);
     }
 
     /// Hands out everything, once.
@@ -55,6 +67,17 @@ mod tests {
         hints.push(hint(1, 11, 12));
         hints.push(hint(1, 11, 13));
         assert_eq!(hints.take(), [hint(1, 11, 13), hint(2, 21, 22)]);
+    }
+
+    #[test]
+    fn a_region_that_is_gone_has_none_and_their_number_is_bounded() {
+        let mut hints = Hints::default();
+        let len_max = u64::try_from(LEN_MAX).unwrap();
+        (1..=len_max + 1).for_each(|region| hints.push(hint(region, 11, 12)));
+        hints.forget(RegionId(2));
+        let kept: Vec<u64> = hints.take().iter().map(|hint| hint.region_id.0).collect();
+        let expected: Vec<u64> = std::iter::once(1).chain(3..=len_max).collect();
+        assert_eq!(kept, expected);
     }
 
     #[test]

@@ -28,7 +28,6 @@ mod rounds;
 mod shared;
 mod worker;
 
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -46,11 +45,11 @@ pub use self::options::{Action, AdapterOptions, ErrorCallback, Mirror, Snapshot}
 pub struct Adapter {
     mirror: Option<Arc<dyn Mirror>>,
     drain: Duration,
-    pd: Option<Pd>,
+    delivery: Option<Delivery>,
 }
 
 /// The way to the PD.
-struct Pd {
+struct Delivery {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -63,14 +62,14 @@ impl Adapter {
     /// When the system refuses a thread.
     #[must_use]
     pub fn start(client: Option<Client>, options: AdapterOptions) -> Self {
-        let pd = client.map(|client| {
+        let delivery = client.map(|client| {
             let shared = Arc::new(Shared::default());
             let worker = Worker::new(client, Arc::clone(&shared), &options);
             let thread = Builder::new().name("pd-adapter".to_owned()).spawn(|| worker.run());
             let thread = thread.unwrap_or_else(|error| panic!("no thread for the adapter: {error}"));
-            Pd { shared, thread: Mutex::new(Some(thread)) }
+            Delivery { shared, thread: Mutex::new(Some(thread)) }
         });
-        Self { mirror: options.mirror, drain: options.drain, pd }
+        Self { mirror: options.mirror, drain: options.drain, delivery }
     }
 
     /// The store says what a region is now. An id of 0 does nothing.
@@ -81,8 +80,8 @@ impl Adapter {
         if let Some(mirror) = &self.mirror {
             mirror.region_heartbeat(&region);
         }
-        if let Some(pd) = &self.pd {
-            pd.shared.change(|pending| pending.region_heartbeat(region));
+        if let Some(delivery) = &self.delivery {
+            delivery.shared.change(|state| state.pending.region_heartbeat(region));
         }
     }
 
@@ -94,12 +93,16 @@ impl Adapter {
         if let Some(mirror) = &self.mirror {
             mirror.remove_region(id);
         }
-        if let Some(pd) = &self.pd {
-            pd.shared.change(|pending| pending.remove_region(id));
+        if let Some(delivery) = &self.delivery {
+            delivery.shared.change(|state| {
+                state.pending.remove_region(id);
+                state.hints.forget(id);
+            });
         }
     }
 
-    /// A store tells its numbers. They reach the PD behind the regions that were reported before. An id of 0 does nothing.
+    /// A store tells its numbers. They reach the PD behind the changes of regions that were reported before, if the PD answers
+    /// to those. An id of 0 does nothing.
     pub fn store_heartbeat(&self, store: StoreId, stats: StoreStats) {
         if store == StoreId(0) {
             return;
@@ -107,15 +110,16 @@ impl Adapter {
         if let Some(mirror) = &self.mirror {
             mirror.store_heartbeat(store, stats);
         }
-        if let Some(pd) = &self.pd {
-            pd.shared.change(|pending| pending.store_heartbeat(store, stats));
+        if let Some(delivery) = &self.delivery {
+            delivery.shared.change(|state| state.pending.store_heartbeat(store, stats));
         }
     }
 
-    /// Hands out the leader transfers that the PD has hinted since the last time, in order of arrival, one a region.
+    /// Hands out the leader transfers that the PD has hinted since the last time, in order of arrival, one a region. The PD
+    /// hints again what it still wants: of a transfer that the store is at work on it may hear a second time.
     #[must_use]
     pub fn plan(&self) -> Vec<LeaderTransfer> {
-        self.pd.as_ref().map(|pd| pd.shared.lock().hints.take()).unwrap_or_default()
+        self.delivery.as_ref().map(|delivery| delivery.shared.lock().hints.take()).unwrap_or_default()
     }
 
     /// What the mirror was told; without a mirror, nothing.
@@ -128,48 +132,44 @@ impl Adapter {
     /// those that it refuses.
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
-        self.pd.as_ref().map_or(0, |pd| pd.shared.lock().pending.unacknowledged())
+        self.delivery.as_ref().map_or(0, |delivery| delivery.shared.lock().pending.unacknowledged())
     }
 
     /// Waits until the PD has answered, by acknowledgement or refusal, to everything that the store has said, and hints and
     /// errors are where they belong, at most for `timeout`. Returns whether it has. What waits for the next round is not
     /// waited for.
     pub fn flush(&self, timeout: Duration) -> bool {
-        self.pd.as_ref().is_none_or(|pd| pd.shared.wait_for_rest(timeout))
+        self.delivery.as_ref().is_none_or(|delivery| delivery.shared.wait_for_rest(timeout))
     }
 
     /// Flushes, for [`AdapterOptions::drain`] at most, and ends the thread. From then on only the mirror is told. Returns
     /// whether everything was answered. When a call is under way by the end of that time, the thread ends after it.
-    ///
-    /// # Panics
-    ///
-    /// When the thread has, in the error callback.
     pub fn stop(&self) -> bool {
         let begun = Instant::now();
         let is_answered = self.flush(self.drain);
-        if let Some(pd) = &self.pd {
-            pd.shared.end();
-            if pd.shared.wait_for_end(self.drain.saturating_sub(begun.elapsed())) {
-                pd.join();
+        if let Some(delivery) = &self.delivery {
+            delivery.shared.end();
+            if delivery.shared.wait_for_end(self.drain.saturating_sub(begun.elapsed())) {
+                delivery.join();
             }
         }
         is_answered
     }
 }
 
-impl Pd {
+impl Delivery {
     fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(panic)) = thread.map(JoinHandle::join) {
-            resume_unwind(panic);
+        if let Some(thread) = thread {
+            thread.join().expect("the thread catches the callback's panics and has none of its own");
         }
     }
 }
 
 impl Drop for Adapter {
     fn drop(&mut self) {
-        if let Some(pd) = &self.pd {
-            pd.shared.end();
+        if let Some(delivery) = &self.delivery {
+            delivery.shared.end();
         }
     }
 }

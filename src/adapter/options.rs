@@ -21,8 +21,8 @@ pub struct AdapterOptions {
     /// Is told of everything first, on the store's thread (none).
     pub mirror: Option<Arc<dyn Mirror>>,
     /// Is told why the PD has not been told something, on the adapter's thread, which goes on with its work afterwards
-    /// (one line to the log). It is no flood: an outage is told once for each way in which calls fail, a refused state of a
-    /// region once, and of each kind of call one refusal a round. It must neither panic nor wait for the adapter.
+    /// (one line to the log). It is no flood: an outage is told once for each kind of call and each way in which it fails, a
+    /// refused state of a region once, and of each kind of call one refusal a round. It must not wait for the adapter.
     pub on_error: ErrorCallback,
 }
 

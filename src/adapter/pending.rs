@@ -16,6 +16,7 @@
 //!
 //! Removals go first: they make room, and nothing can be in their way. States follow in the order in which their regions
 //! became due, so that a split's parent shrinks before its children come; what a coalesced order spoils, `blocked` heals.
+//! Whose turn it is while some of them get no answers is told in `turns.rs`.
 //!
 //! Invariants, which tests assert after every step by `check_invariants`:
 //!
@@ -26,10 +27,14 @@
 //! Memory: one entry and one region for each region that was reported and not removed, one entry for each removal that is
 //! not acknowledged, one set of numbers a store.
 
+mod turns;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::core::{Region, RegionId, StoreId, StoreStats};
+
+use self::turns::{Due, Kind, Turns};
 
 /// So often a state is tried again as soon as another change was accepted; then it waits for the rounds. It keeps regions
 /// that are stale for good from being sent after every change of another one.
@@ -73,10 +78,13 @@ pub(super) enum Answer {
     },
 }
 
-/// How many regions, and about how many bytes of them, a batch of states may have. One is always let in.
+/// What a batch may have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchLimits {
+    pub(super) removals: usize,
+    /// States, of which one is always let in.
     pub(super) regions: usize,
+    /// About so many bytes of states.
     pub(super) bytes: usize,
 }
 
@@ -90,8 +98,7 @@ pub(super) struct Pending {
     stores: BTreeMap<StoreId, (u64, StoreStats)>,
     /// A change was accepted since blocked states were last tried.
     progress: bool,
-    /// The last batch was one of removals.
-    removed_last: bool,
+    turns: Turns,
     /// The last place or state given out: no place is that of another state.
     number: u64,
 }
@@ -180,19 +187,22 @@ impl Pending {
             // Backwards: a chain of regions that make room for each other is then in its right order the second time.
             self.make_due(|pending| pending.blocked.values().rev().copied().collect());
         }
-        let put = self.puts.first_key_value().map(|(&place, _)| place);
         let numbers = self.stores.iter().map(|(&store, &(place, stats))| Numbers { store, stats, place });
         let numbers = numbers.min_by_key(|numbers| numbers.place);
-        // A lasting stream of removals does not keep the others waiting for ever.
-        let others_turn = self.removed_last && (put.is_some() || numbers.is_some());
-        self.removed_last = !self.removals.is_empty() && !others_turn;
-        if self.removed_last {
-            return Some(Batch::Removals(self.removals.values().copied().collect()));
-        }
-        match (put, numbers) {
-            (Some(put), Some(numbers)) if numbers.place < put => Some(Batch::Store(numbers)),
-            (Some(_), _) => Some(Batch::Puts(self.front(limits))),
-            (None, numbers) => numbers.map(Batch::Store),
+        let due = Due {
+            removals: self.removals.keys().next().copied().zip(self.removals.keys().next_back().copied()),
+            put: self.puts.keys().next().copied(),
+            numbers: numbers.map(|numbers| numbers.place),
+        };
+        match self.turns.next(due)? {
+            Kind::Removals => {
+                let front: Vec<(u64, RegionId)> =
+                    self.removals.iter().map(|(&place, &id)| (place, id)).take(limits.removals).collect();
+                self.turns.removals_given_out(front.last().map_or(0, |&(place, _)| place));
+                Some(Batch::Removals(front.into_iter().map(|(_, id)| id).collect()))
+            }
+            Kind::Puts => Some(Batch::Puts(self.front(limits))),
+            Kind::Numbers => numbers.map(Batch::Store),
         }
     }
 
@@ -211,8 +221,18 @@ impl Pending {
         front
     }
 
+    /// Takes in that a state which was sent alone got no answer: the others go before it.
+    pub(super) fn postpone(&mut self, put: &Put) {
+        let id = put.region.id();
+        let number = self.next_number();
+        if self.entries.get(&id).is_some_and(|entry| matches!(entry.place, Some(Place::Puts(_)))) {
+            self.move_to(id, Some(Place::Puts(number)));
+        }
+    }
+
     /// Takes in the answer to a state. Returns whether somebody is to be told of it now.
     pub(super) fn settle_put(&mut self, put: &Put, answer: Answer) -> bool {
+        self.turns.note_answer();
         let id = put.region.id();
         let number = self.next_number();
         let is_accepted = answer == Answer::Accepted;
@@ -242,6 +262,7 @@ impl Pending {
 
     /// Takes in the answer to a removal. Returns whether somebody is to be told of it now.
     pub(super) fn settle_removal(&mut self, id: RegionId, answer: Answer) -> bool {
+        self.turns.note_answer();
         let number = self.next_number();
         // Only this answer ends a removal, so the entry is there and a removal still.
         let entry = self.entry(id);
@@ -265,6 +286,7 @@ impl Pending {
     /// Takes in the answer to a store's numbers. Whatever it is, they are done with: newer ones will come. Returns whether
     /// somebody is to be told of it now.
     pub(super) fn settle_store(&mut self, numbers: &Numbers, answer: Answer) -> bool {
+        self.turns.note_answer();
         if self.stores.get(&numbers.store).is_some_and(|(place, _)| *place == numbers.place) {
             self.stores.remove(&numbers.store);
         }

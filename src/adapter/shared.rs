@@ -50,14 +50,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is pending, unless the thread ends, and wakes it where it may sleep too long.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Pending)) {
+    /// Takes in what the store says, unless the thread ends, and wakes it where it may sleep too long.
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         if state.is_ending() {
             return;
         }
         let before = (state.has_due(), state.pending.has_waiting());
-        change(&mut state.pending);
+        change(&mut state);
         let after = (state.has_due(), state.pending.has_waiting());
         drop(state);
         if before != after {

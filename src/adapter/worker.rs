@@ -1,12 +1,14 @@
 //! The adapter's thread: it tells the PD what is pending, one batch after the other.
 //!
 //! Loop: wait until something is due; take a batch of it; make the call, with nothing locked; take in the answers. After a
-//! call that failed it pauses, and then everything without an answer is sent again, whatever became of it. When something
-//! waits for a round, it also wakes to begin that. With nothing to do it sleeps without a limit. It ends when it is told to,
+//! call that failed it pauses, and then everything without an answer is sent again, whatever became of it. Batches of states
+//! get shorter while the PD is slow, down to one state, which steps back when even that gets no answer. When something waits
+//! for a round, it also wakes to begin that. With nothing to do it sleeps without a limit. It ends when it is told to,
 //! at the latest after the call that is under way.
 
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,8 +19,11 @@ use super::shared::Shared;
 use crate::client::{Client, Error, Refusal};
 use crate::core::RegionId;
 
-/// What a batch of states may have: about a message, so that newer states, and the adapter's end, never wait for long.
-const BATCH_MAX: BatchLimits = BatchLimits { regions: 512, bytes: 48 << 10 };
+/// What a batch may have: as many removals as the client has under way at once, and about a message of states.
+const BATCH_MAX: BatchLimits = BatchLimits { removals: 128, regions: 512, bytes: 48 << 10 };
+
+/// A batch of states that takes longer is followed by a shorter one: newer states, and the adapter's end, wait for it.
+const BATCH_TIME_GOAL: Duration = Duration::from_millis(500);
 
 /// The pause after a call that failed. Most failures have waited for the client's timeout already.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -31,8 +36,8 @@ pub(super) struct Worker {
     batch_regions_max: usize,
     /// Nothing is sent before this.
     pause_until: Option<Instant>,
-    /// The ways in which calls have failed since one succeeded.
-    failures_told: HashSet<Discriminant<Error>>,
+    /// The ways in which calls of a kind have failed since one of that kind succeeded.
+    failures_told: HashSet<(Action, Discriminant<Error>)>,
     /// The kinds of calls of which a refusal was told in this round.
     refusals_told: HashSet<Action>,
 }
@@ -113,15 +118,20 @@ impl Worker {
 
     fn report_regions(&mut self, puts: &[Put]) {
         let regions: Vec<_> = puts.iter().map(|put| Arc::clone(&put.region)).collect();
+        let begun = Instant::now();
         let answers = self.client.region_heartbeats(&regions);
         let action = Action::RegionHeartbeat;
         let errors = self.settle(action, answers, |pending, at, answer| pending.settle_put(&puts[at], answer));
-        // A message that takes the PD too long gets shorter.
         self.batch_regions_max = match &errors.failure {
-            Some(Error::TimedOut { .. }) => (self.batch_regions_max / 4).max(1),
-            Some(_) => self.batch_regions_max,
+            // There is no PD to be slow.
+            Some(Error::Unreachable { .. }) => self.batch_regions_max,
+            Some(_) => (self.batch_regions_max / 4).max(1),
+            None if begun.elapsed() > BATCH_TIME_GOAL => (self.batch_regions_max / 2).max(1),
             None => (self.batch_regions_max * 2).min(BATCH_MAX.regions),
         };
+        if let (Some(_), [put]) = (&errors.failure, puts) {
+            self.shared.lock().pending.postpone(put);
+        }
         self.tell(action, errors);
     }
 
@@ -168,16 +178,21 @@ impl Worker {
     fn tell(&mut self, action: Action, errors: Errors) {
         if let Some(refusal) = errors.refusal {
             self.refusals_told.insert(action);
-            (self.on_error)(action, &refusal);
+            self.call_back(action, &refusal);
         }
         match errors.failure {
-            None => self.failures_told.clear(),
+            None => self.failures_told.retain(|(told, _)| *told != action),
             Some(failure) => {
                 self.pause_until = Some(Instant::now() + RETRY_PAUSE);
-                if self.failures_told.insert(discriminant(&failure)) {
-                    (self.on_error)(action, &failure);
+                if self.failures_told.insert((action, discriminant(&failure))) {
+                    self.call_back(action, &failure);
                 }
             }
         }
+    }
+
+    /// A panic of the callback's is its own: the panic hook tells of it, and the PD is still told everything.
+    fn call_back(&self, action: Action, error: &Error) {
+        drop(catch_unwind(AssertUnwindSafe(|| (self.on_error)(action, error))));
     }
 }

@@ -3,6 +3,7 @@
 //! A command line is parsed into plain data first and acted on afterwards. Help and version are texts for stdout. A mistake
 //! is a [`Failure`]: one line and an exit code, printed by `main`.
 
+mod bench;
 mod config;
 mod ctl;
 mod flags;
@@ -10,8 +11,10 @@ mod keys;
 mod log_lines;
 mod menu;
 mod pd;
+mod pd_addr;
 mod serve;
 mod signals;
+mod table;
 mod time;
 
 use std::ffi::OsString;
@@ -140,6 +143,11 @@ const COMMANDS: Menu = Menu {
             name: "ctl",
             about: "look at a running placement driver, and at workdirs",
             run: |words| ctl::COMMANDS.run(words),
+        },
+        Entry {
+            name: "bench",
+            about: "load a placement driver, and measure and check its answers",
+            run: |words| bench::COMMANDS.run(words),
         },
     ],
     notes: "",

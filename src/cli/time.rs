@@ -1,5 +1,6 @@
 //! Times as people write them: `500ms`, `1m30s`.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Unit and its nanoseconds; a longer unit that begins with a shorter one comes first.
@@ -29,6 +30,17 @@ pub fn read(text: &str) -> Option<Duration> {
     }
     let nanos = u64::try_from(nanos).ok().filter(|_| !text.is_empty())?;
     Some(Duration::from_nanos(nanos))
+}
+
+/// Reads a time of `range`.
+///
+/// # Errors
+///
+/// What is expected.
+pub fn read_within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
+    read(text).filter(|time| range.contains(time)).ok_or_else(|| {
+        format!("a time from {} to {}, as 2s, 500ms or 1m30s", short(*range.start()), short(*range.end()))
+    })
 }
 
 fn digits(text: &str) -> (&str, &str) {

@@ -19,6 +19,7 @@
 //!
 //! Nothing is sent before the connection stands, so a PD that is down is [`Error::Unreachable`], and a call waits for it.
 
+pub(crate) mod bare;
 mod batch;
 mod connections;
 mod error;

@@ -1,273 +1,181 @@
-//! The regions by start key: a tree of sorted chunks.
+//! The regions by start key: a tree of slots, whose nodes are in `key_node.rs`.
 //!
-//! A chunk keeps, beside each region, eight bytes of its start key as a number: those behind the prefix that all keys of the
-//! chunk share. A search compares these and reads a key itself, two cache misses away, only where they are equal.
+//! The keys stay with their regions; the tree keeps eight bytes of each. With a million regions a search reads two branches,
+//! which stay in the processor's own cache, a few lines of a leaf, and then the region that it was for.
 //!
-//! Invariants, asserted by [`KeyIndex::check_invariants`]:
-//!
-//! - the start keys of a chunk rise strictly, are at least its bound and below the bound of the next chunk
-//! - the first bound is the empty key; a chunk other than the first is not empty; none has more than [`CHUNK_LEN_MAX`] regions
-//! - `shared` is the length of the longest prefix that a chunk's bound and the next one share, hence all keys between them
-//!   (0 for the last chunk); `hint` is [`hint`] of the bytes behind it
+//! Invariants, asserted by [`KeyIndex::check_invariants`]: those of the nodes, and a root that is a branch has two children.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included, Unbounded};
-use std::sync::Arc;
-
+use super::key_node::{Bounds, Leaf, NODE_LEN_MAX, Node, hint, shared_len};
 use super::region::Region;
+use super::regions::{Regions, Slot};
 
-/// A full chunk is split.
-const CHUNK_LEN_MAX: usize = 128;
-/// Neighbours that have no more regions than this together become one chunk.
-const JOINED_LEN_MAX: usize = CHUNK_LEN_MAX / 2;
+/// Where the keys of all regions are.
+const EVERYWHERE: Bounds<'static> = Bounds { lower: &[], upper: None };
 
-/// Regions ordered by start key; no two have the same.
-#[derive(Debug)]
-pub struct KeyIndex {
-    /// The chunks by their bounds.
-    chunks: BTreeMap<Box<[u8]>, Chunk>,
-}
-
+/// Slots of regions ordered by start key; no two have the same. Each call is given the regions that the slots are of.
 #[derive(Debug, Default)]
-struct Chunk {
-    shared: usize,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    hint: u64,
-    region: Arc<Region>,
-}
-
-impl Default for KeyIndex {
-    fn default() -> Self {
-        Self { chunks: BTreeMap::from([(Box::default(), Chunk::default())]) }
-    }
+pub struct KeyIndex {
+    root: Node,
 }
 
 impl KeyIndex {
-    /// Builds an index of full chunks from regions whose start keys rise strictly.
+    /// Builds an index of full nodes from regions whose start keys rise strictly.
     #[must_use]
-    pub fn from_sorted(regions: &[Arc<Region>]) -> Self {
-        let slices = || regions.chunks(CHUNK_LEN_MAX);
-        let uppers = slices().skip(1).map(|slice| Some(slice[0].start_key())).chain([None]);
-        let chunks = slices().zip(uppers).enumerate().map(|(at, (slice, upper))| {
-            let bound = if at == 0 { &[][..] } else { slice[0].start_key() };
-            let mut chunk = Chunk::default();
-            chunk.entries.extend(slice.iter().map(|region| Entry { hint: 0, region: Arc::clone(region) }));
-            chunk.set_bounds(bound, upper);
-            (Box::from(bound), chunk)
-        });
-        if regions.is_empty() { Self::default() } else { Self { chunks: chunks.collect() } }
+    pub fn from_sorted(slots: &[Slot], regions: &Regions) -> Self {
+        let key = |slot: Slot| regions.at(slot).start_key();
+        let mut leaves = slots.chunks(NODE_LEN_MAX).peekable();
+        let mut lower = &[][..];
+        let mut level: Vec<(Box<[u8]>, Node)> = Vec::new();
+        while let Some(slots) = leaves.next() {
+            let upper = leaves.peek().map(|next| key(next[0]));
+            level.push((lower.into(), Node::leaf_within(Bounds { lower, upper }, slots, regions)));
+            lower = upper.unwrap_or_default();
+        }
+        while level.len() > 1 {
+            let mut below = level.into_iter();
+            level = Vec::new();
+            while let Some((lower, first)) = below.next() {
+                let (mut bounds, mut nodes) = (Vec::new(), vec![first]);
+                for (bound, node) in below.by_ref().take(NODE_LEN_MAX - 1) {
+                    bounds.push(bound);
+                    nodes.push(node);
+                }
+                level.push((lower, Node::branch(bounds, nodes)));
+            }
+        }
+        level.pop().map_or_else(Self::default, |(_, root)| Self { root })
     }
 
-    /// Sorts regions by start key. Most comparisons need only 16 bytes that lie beside the region's address.
+    /// All regions sorted by start key. Most comparisons need only 16 bytes that lie beside the slot.
     #[must_use]
-    pub fn sort(regions: &[Arc<Region>]) -> Vec<Arc<Region>> {
-        let Some(first) = regions.first().map(|region| region.start_key()) else { return Vec::new() };
+    pub fn sort(regions: &Regions) -> Vec<Slot> {
+        let Some(first) = regions.iter().next().map(Region::start_key) else { return Vec::new() };
         let shared = regions.iter().map(|region| shared_len(first, region.start_key())).min().unwrap_or(0);
         let hints = |key: &[u8]| (hint(key, shared), hint(key, key.len().min(shared + 8)));
-        let mut keyed: Vec<_> = regions.iter().map(|region| (hints(region.start_key()), Arc::clone(region))).collect();
-        keyed.sort_unstable_by(|(a_hints, a), (b_hints, b)| {
-            a_hints.cmp(b_hints).then_with(|| a.start_key().cmp(b.start_key()))
+        let keyed = regions.slots().map(|slot| (hints(regions.at(slot).start_key()), slot));
+        let mut keyed: Vec<_> = keyed.collect();
+        keyed.sort_unstable_by(|&(a_hints, a), &(b_hints, b)| {
+            a_hints.cmp(&b_hints).then_with(|| regions.at(a).start_key().cmp(regions.at(b).start_key()))
         });
-        keyed.into_iter().map(|(_, region)| region).collect()
+        keyed.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// All regions in key order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Region>> {
-        self.chunks.values().flat_map(|chunk| &chunk.entries).map(|entry| &entry.region)
+    pub fn iter(&self) -> impl Iterator<Item = Slot> {
+        self.leaves_from(&[]).flat_map(Leaf::slots).copied()
     }
 
     /// The region with the highest start key that is not above `key`.
     #[must_use]
-    pub fn at_or_before(&self, key: &[u8]) -> Option<&Arc<Region>> {
-        let mut down_from_key = self.chunks.range::<[u8], _>((Unbounded, Included(key)));
-        let (_, chunk) = down_from_key.next_back().expect("the first bound is the empty key");
-        let entry = match chunk.search(key) {
-            Ok(at) => Some(&chunk.entries[at]),
-            Err(0) => down_from_key.next_back().and_then(|(_, before)| before.entries.last()),
-            Err(at) => Some(&chunk.entries[at - 1]),
-        };
-        entry.map(|entry| &entry.region)
+    pub fn at_or_before(&self, key: &[u8], regions: &Regions) -> Option<Slot> {
+        self.root.at_or_before(key, regions)
     }
 
     /// The regions with a start key above `key`, in key order.
-    pub fn above(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Region>> {
-        let (_, chunk) = self.chunk_of(key);
-        let at = chunk.search(key).map_or_else(|at| at, |at| at + 1);
-        let further = self.chunks.range::<[u8], _>((Excluded(key), Unbounded)).flat_map(|(_, chunk)| &chunk.entries);
-        chunk.entries[at..].iter().chain(further).map(|entry| &entry.region)
+    pub fn above<'a>(&'a self, key: &[u8], regions: &Regions) -> impl Iterator<Item = Slot> + use<'a> {
+        let mut leaves = self.leaves_from(key);
+        let first = leaves.next().map_or(&[][..], |leaf| &leaf.slots()[leaf.count_up_to(key, regions)..]);
+        first.iter().chain(leaves.flat_map(Leaf::slots)).copied()
     }
 
-    /// Adds a region, in the place of one with the same start key if there is one.
-    pub fn put(&mut self, region: Arc<Region>) {
-        let (bound, chunk) = self.chunk_of_mut(region.start_key());
-        let hint = hint(region.start_key(), chunk.shared);
-        match chunk.search(region.start_key()) {
-            Ok(at) => chunk.entries[at].region = region,
-            Err(at) if chunk.entries.len() < CHUNK_LEN_MAX => chunk.entries.insert(at, Entry { hint, region }),
-            Err(_) => {
-                let bound = Box::from(bound);
-                self.split(&bound, region.start_key());
-                self.put(region);
-            }
+    /// The leaf that has, or would have, `key`, and all behind it.
+    fn leaves_from<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = &'a Leaf> + use<'a> {
+        let next = |&(_, upper): &(_, Option<&[u8]>)| upper.map(|bound| self.root.leaf_of(bound));
+        std::iter::successors(Some(self.root.leaf_of(key)), next).map(|(leaf, _)| leaf)
+    }
+
+    /// Adds a region whose start key no other one has.
+    pub fn put(&mut self, slot: Slot, regions: &Regions) {
+        if let Some((bound, node)) = self.root.put(EVERYWHERE, slot, regions) {
+            let root = std::mem::take(&mut self.root);
+            self.root = Node::branch(vec![bound], vec![root, node]);
         }
     }
 
-    /// Removes the region with this start key.
-    pub fn remove(&mut self, start_key: &[u8]) {
-        let (bound, chunk) = self.chunk_of_mut(start_key);
-        let Ok(at) = chunk.search(start_key) else { return };
-        chunk.entries.remove(at);
-        if chunk.entries.len() <= JOINED_LEN_MAX {
-            let bound: Box<[u8]> = Box::from(bound);
-            self.join_with_next(&bound);
-            let before = self.chunks.range::<[u8], _>((Unbounded, Excluded(&bound[..]))).next_back();
-            if let Some(before) = before.map(|(before, _)| before.clone()) {
-                self.join_with_next(&before);
-            }
+    /// Removes a region, while it is still in its slot.
+    pub fn remove(&mut self, slot: Slot, regions: &Regions) {
+        self.root.remove(EVERYWHERE, slot, regions);
+        while let Some(child) = self.root.take_only_child() {
+            self.root = child;
         }
-    }
-
-    fn chunk_of(&self, key: &[u8]) -> (&[u8], &Chunk) {
-        let found = self.chunks.range::<[u8], _>((Unbounded, Included(key))).next_back();
-        let (bound, chunk) = found.expect("the first bound is the empty key");
-        (bound, chunk)
-    }
-
-    fn chunk_of_mut(&mut self, key: &[u8]) -> (&[u8], &mut Chunk) {
-        let found = self.chunks.range_mut::<[u8], _>((Unbounded, Included(key))).next_back();
-        let (bound, chunk) = found.expect("the first bound is the empty key");
-        (bound, chunk)
-    }
-
-    /// Splits a full chunk so that `key` has room: in the middle, but at `key` when that is above every start key, so that
-    /// keys that come in order fill the chunks.
-    fn split(&mut self, bound: &[u8], key: &[u8]) {
-        let next_bound = self.bound_behind(bound);
-        let chunk = self.chunks.get_mut(bound).expect("the caller found this chunk");
-        let above_all = next_bound.is_none() && chunk.search(key) == Err(CHUNK_LEN_MAX);
-        let mut upper = Chunk::default();
-        if !above_all {
-            upper.entries = chunk.entries.split_off(CHUNK_LEN_MAX / 2);
-        }
-        let middle: Box<[u8]> = Box::from(upper.entries.first().map_or(key, |entry| entry.region.start_key()));
-        chunk.set_bounds(bound, Some(&middle));
-        upper.set_bounds(&middle, next_bound.as_deref());
-        self.chunks.insert(middle, upper);
-    }
-
-    /// Joins a chunk and the one behind it when they are small, or when the one behind it is empty.
-    fn join_with_next(&mut self, bound: &[u8]) {
-        let Some(next_bound) = self.bound_behind(bound) else { return };
-        let (len, next_len) = (self.chunks[bound].entries.len(), self.chunks[&next_bound].entries.len());
-        if next_len > 0 && len + next_len > JOINED_LEN_MAX {
-            return;
-        }
-        let next = self.chunks.remove(&next_bound).expect("seen above");
-        let behind = self.bound_behind(bound);
-        let chunk = self.chunks.get_mut(bound).expect("seen above");
-        chunk.entries.extend(next.entries);
-        chunk.set_bounds(bound, behind.as_deref());
-    }
-
-    /// The bound of the chunk behind the one at `bound`.
-    fn bound_behind(&self, bound: &[u8]) -> Option<Box<[u8]>> {
-        self.chunks.range::<[u8], _>((Excluded(bound), Unbounded)).next().map(|(bound, _)| bound.clone())
     }
 
     /// Asserts every invariant of this file.
-    pub fn check_invariants(&self) {
-        let mut previous: Option<&[u8]> = None;
-        for (at, (bound, chunk)) in self.chunks.iter().enumerate() {
-            let upper = self.bound_behind(bound);
-            assert_eq!(at == 0, bound.is_empty(), "the first bound, and no other, is the empty key");
-            assert!(at == 0 || !chunk.entries.is_empty(), "the chunk at {bound:x?} is empty");
-            assert!(chunk.entries.len() <= CHUNK_LEN_MAX, "the chunk at {bound:x?} is too long");
-            assert_eq!(chunk.shared, upper.as_deref().map_or(0, |upper| shared_len(bound, upper)));
-            for entry in &chunk.entries {
-                let key = entry.region.start_key();
-                assert!(&bound[..] <= key && upper.as_deref().is_none_or(|upper| key < upper), "{key:x?}: wrong chunk");
-                assert!(previous < Some(key), "{key:x?} is not above the key before it");
-                assert_eq!(entry.hint, hint(key, chunk.shared), "{key:x?} has a wrong hint");
-                previous = Some(key);
-            }
-        }
+    pub fn check_invariants(&self, regions: &Regions) {
+        self.root.check_invariants(EVERYWHERE, regions);
+        assert!(!self.root.has_one_child(), "a root that leads to one node");
     }
-}
-
-impl Chunk {
-    /// The place of a start key, or where it would go. `key` is between the chunk's bounds.
-    fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let wanted = hint(key, self.shared);
-        self.entries.binary_search_by(|entry| entry.hint.cmp(&wanted).then_with(|| entry.region.start_key().cmp(key)))
-    }
-
-    /// Says that all keys are in `lower..upper`.
-    fn set_bounds(&mut self, lower: &[u8], upper: Option<&[u8]>) {
-        self.shared = upper.map_or(0, |upper| shared_len(lower, upper));
-        for entry in &mut self.entries {
-            entry.hint = hint(entry.region.start_key(), self.shared);
-        }
-    }
-}
-
-/// Eight bytes of `key` behind its first `skip` as a number that is ordered like the keys (a shorter key reads as zeros).
-fn hint(key: &[u8], skip: usize) -> u64 {
-    let rest = &key[skip..];
-    let mut bytes = [0; 8];
-    let len = rest.len().min(bytes.len());
-    bytes[..len].copy_from_slice(&rest[..len]);
-    u64::from_be_bytes(bytes)
-}
-
-/// The length of the longest prefix of both keys.
-fn shared_len(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::ops::Bound::{Excluded, Unbounded};
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::core::region::{Epoch, RegionId};
 
-    fn region(id: u64, start: &[u8]) -> Arc<Region> {
-        Arc::new(Region::new(RegionId(id), start, b"", Epoch::default(), []))
+    /// An index and its regions; the id of a region is told by its end.
+    #[derive(Default)]
+    struct Indexed {
+        index: KeyIndex,
+        regions: Regions,
     }
 
-    #[test]
-    fn keys_in_order_fill_the_chunks() {
-        let mut index = KeyIndex::default();
-        (0..1280_u64).for_each(|n| index.put(region(n, &n.to_be_bytes())));
-        index.check_invariants();
-        assert_eq!(index.chunks.len(), 10);
-    }
+    impl Indexed {
+        fn put(&mut self, id: u64, start: &[u8]) {
+            let slot = self.regions.insert(Region::new(RegionId(id), start, b"", Epoch::default(), []));
+            self.index.put(slot, &self.regions);
+        }
 
-    #[test]
-    fn a_bulk_build_is_the_same_as_single_puts() {
-        for len in [0, 1, 127, 128, 129, 1000_u64] {
-            let regions: Vec<_> = (0..len).map(|n| region(n, &n.to_be_bytes())).collect();
-            let index = KeyIndex::from_sorted(&regions);
-            index.check_invariants();
-            assert!(index.iter().eq(&regions));
+        fn remove(&mut self, id: u64) {
+            self.index.remove(self.regions.slot_of(RegionId(id)).unwrap(), &self.regions);
+            self.regions.remove(RegionId(id));
+        }
+
+        fn ids(&self, slots: impl Iterator<Item = Slot>) -> Vec<u64> {
+            slots.map(|slot| self.regions.at(slot).id().0).collect()
+        }
+
+        fn depth(&self) -> usize {
+            self.index.check_invariants(&self.regions);
+            self.index.root.check_invariants(EVERYWHERE, &self.regions)
         }
     }
 
     #[test]
-    fn chunks_that_empty_are_joined() {
-        let key = |n: u64| n.to_be_bytes();
-        let mut index = KeyIndex::default();
-        (0..1000).for_each(|n| index.put(region(n, &key(n))));
-        (0..1000).filter(|n| n % 100 != 7).for_each(|n| index.remove(&key(n)));
-        index.check_invariants();
-        assert_eq!(index.chunks.len(), 1);
-        assert!(index.iter().map(|region| region.id().0).eq((0..10).map(|n| 100 * n + 7)));
+    fn keys_in_order_fill_the_leaves() {
+        let mut indexed = Indexed::default();
+        (0..160_u64).for_each(|n| indexed.put(n, &n.to_be_bytes()));
+        assert_eq!(indexed.depth(), 1);
+        assert_eq!(indexed.index.leaves_from(&[]).count(), 160 / NODE_LEN_MAX);
+    }
+
+    #[test]
+    fn a_bulk_build_is_the_same_as_single_puts() {
+        for (len, depth) in [(0, 0), (1, 0), (15, 0), (16, 0), (17, 1), (256, 1), (257, 2), (5000_u64, 3)] {
+            let mut indexed = Indexed::default();
+            (0..len).for_each(|n| indexed.put(n, &n.to_be_bytes()));
+            let slots: Vec<_> = indexed.index.iter().collect();
+            indexed.index = KeyIndex::from_sorted(&slots, &indexed.regions);
+            assert_eq!(indexed.depth(), depth);
+            assert_eq!(indexed.ids(indexed.index.iter()), (0..len).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn nodes_that_empty_are_joined() {
+        let orders: [fn(u64) -> u64; 3] = [|n| n, |n| 4999 - n, |n| n * 2_654_435_761 % 5000];
+        for order in orders {
+            let mut indexed = Indexed::default();
+            (0..5000).map(order).for_each(|n| indexed.put(n, &n.to_be_bytes()));
+            assert!(indexed.depth() >= 3);
+            (0..5000).map(order).filter(|n| n % 1000 != 7).for_each(|n| indexed.remove(n));
+            assert_eq!(indexed.depth(), 0);
+            assert_eq!(indexed.ids(indexed.index.iter()), (0..5).map(|n| 1000 * n + 7).collect::<Vec<_>>());
+        }
     }
 
     #[test]
@@ -275,12 +183,14 @@ mod tests {
         let tails: [&[u8]; 8] =
             [b"", b"\0", b"\0\0", b"12345678", b"1234567812345678", b"1234567812345678a", b"a", b"\xff"];
         for prefix in [&b""[..], b"a", b"t\0\0\0\0\0\0\x01_r"] {
-            let key = |at: usize| [prefix, tails[at]].concat();
-            let shuffled: Vec<_> = [5, 0, 7, 2, 4, 1, 6, 3].map(|at: usize| region(0, &key(at))).to_vec();
-            let sorted: Vec<_> = KeyIndex::sort(&shuffled).iter().map(|region| region.start_key().to_vec()).collect();
-            assert_eq!(sorted, (0..8).map(key).collect::<Vec<_>>());
+            let mut indexed = Indexed::default();
+            for (id, at) in (0..).zip([5, 0, 7, 2, 4, 1, 6, 3]) {
+                indexed.put(id, &[prefix, tails[at]].concat());
+            }
+            let slots = KeyIndex::sort(&indexed.regions);
+            assert_eq!(indexed.ids(slots.into_iter()), [1, 5, 3, 7, 4, 0, 6, 2]);
         }
-        assert!(KeyIndex::sort(&[]).is_empty());
+        assert!(KeyIndex::sort(&Regions::default()).is_empty());
     }
 
     /// Few letters, long common prefixes, prefixes of one another: equal hints are frequent.
@@ -296,29 +206,34 @@ mod tests {
             failure_persistence: None,
             ..ProptestConfig::default()
         })]
+        /// The keys grow in number, then they become fewer.
         #[test]
-        fn it_agrees_with_an_ordered_map(steps in prop::collection::vec((0..4_u8, key()), 0..2000)) {
-            let (mut index, mut model) = (KeyIndex::default(), BTreeMap::new());
+        fn it_agrees_with_an_ordered_map(steps in prop::collection::vec((0..4_u8, key()), 0..3000)) {
+            let (mut indexed, mut model) = (Indexed::default(), BTreeMap::new());
+            let half = steps.len() / 2;
             for (at, (kind, key)) in (0..).zip(steps) {
-                if kind > 0 {
-                    index.put(region(at, &key));
+                let adds = if at < half { kind > 0 } else { kind == 0 };
+                let victim = model.range(key.clone()..).next().map(|(key, &id): (&Vec<u8>, &usize)| (key.clone(), id));
+                if adds && !model.contains_key(&key) {
+                    indexed.put(u64::try_from(at).unwrap(), &key);
                     model.insert(key.clone(), at);
-                } else {
-                    let victim = model.range(key.clone()..).next().map_or(key.clone(), |(key, _)| key.clone());
-                    index.remove(&victim);
+                } else if let Some((victim, id)) = victim {
+                    indexed.remove(u64::try_from(id).unwrap());
                     model.remove(&victim);
                 }
                 if at % 64 == 0 {
-                    index.check_invariants();
+                    indexed.depth();
                 }
-                let before = index.at_or_before(&key).map(|region| region.id().0);
-                prop_assert_eq!(before, model.range(..=key.clone()).next_back().map(|(_, &id)| id));
-                let above: Vec<_> = index.above(&key).map(|region| region.id().0).take(3).collect();
-                let expected: Vec<_> = model.range((Excluded(key), Unbounded)).map(|(_, &id)| id).take(3).collect();
-                prop_assert_eq!(above, expected);
+                let ids = |found: Vec<&usize>| found.into_iter().map(|&id| u64::try_from(id).unwrap()).collect::<Vec<_>>();
+                let before = indexed.index.at_or_before(&key, &indexed.regions);
+                let expected = model.range(..=key.clone()).next_back().map(|(_, id)| id);
+                prop_assert_eq!(indexed.ids(before.into_iter()), ids(expected.into_iter().collect()));
+                let above = indexed.index.above(&key, &indexed.regions).take(20);
+                let expected = model.range((Excluded(key), Unbounded)).map(|(_, id)| id).take(20);
+                prop_assert_eq!(indexed.ids(above), ids(expected.collect()));
             }
-            index.check_invariants();
-            prop_assert!(index.iter().map(|region| region.id().0).eq(model.into_values()));
+            indexed.depth();
+            prop_assert_eq!(indexed.ids(indexed.index.iter()), model.into_values().map(|id| u64::try_from(id).unwrap()).collect::<Vec<_>>());
         }
     }
 }

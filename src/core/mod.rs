@@ -5,11 +5,15 @@
 pub mod allocator;
 pub mod cluster;
 mod counter;
+mod id_index;
 mod id_set;
 mod key_index;
+mod key_node;
 pub mod lead;
 pub mod region;
+mod regions;
 pub mod scheduler;
+mod short_bytes;
 mod store_sets;
 #[cfg(test)]
 mod tests;
@@ -19,4 +23,5 @@ pub use allocator::{AllocError, Allocators, Kind, Limits, Refill, Take};
 pub use cluster::{Cluster, Overlap, Refusal, Verdict};
 pub use lead::{Lead, LeadRow};
 pub use region::{Epoch, KeyRange, Peer, PeerId, Region, RegionId, StoreId};
+pub use regions::Regions;
 pub use scheduler::{LeaderTransfer, StoreStats};

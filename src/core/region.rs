@@ -1,7 +1,8 @@
 //! A region: an id, a key range, an epoch and the peers that hold its replicas.
 //!
-//! A [`Region`] never changes once it is built; a newer heartbeat replaces it whole. It keeps keys and peers in one
-//! allocation, because a million of them have to fit into a small process.
+//! A [`Region`] never changes once it is built; a newer heartbeat replaces it whole. It keeps keys and peers in one string
+//! of bytes, inside itself unless they are long, because a million regions have to fit into a small process and each is read
+//! from memory that no cache holds.
 //!
 //! ```text
 //! bytes: | start key | end key | per peer: uvarint store id, uvarint peer id |
@@ -10,6 +11,7 @@
 
 use std::fmt;
 
+use super::short_bytes::{Builder, ShortBytes};
 use super::uvarint;
 
 /// The id of a region. 0 names no region.
@@ -97,7 +99,7 @@ pub struct Region {
     epoch: Epoch,
     start_len: u32,
     peers_at: u32,
-    bytes: Box<[u8]>,
+    bytes: ShortBytes,
 }
 
 impl Region {
@@ -114,16 +116,18 @@ impl Region {
         epoch: Epoch,
         peers: impl IntoIterator<Item = Peer>,
     ) -> Self {
-        let mut bytes = Vec::with_capacity(start_key.len() + end_key.len() + 16);
-        bytes.extend_from_slice(start_key);
-        bytes.extend_from_slice(end_key);
+        let mut bytes = Builder::new();
+        bytes.push(start_key);
+        bytes.push(end_key);
         let peers_at = u32::try_from(bytes.len()).expect("keys come out of a frame of less than 4 GiB");
         let start_len = u32::try_from(start_key.len()).expect("shorter than both keys together");
         for peer in peers {
-            uvarint::push(&mut bytes, peer.store_id.0);
-            uvarint::push(&mut bytes, peer.peer_id.0);
+            for number in [peer.store_id.0, peer.peer_id.0] {
+                let (encoded, len) = uvarint::encode(number);
+                bytes.push(&encoded[..len]);
+            }
         }
-        Self { id, epoch, start_len, peers_at, bytes: bytes.into_boxed_slice() }
+        Self { id, epoch, start_len, peers_at, bytes: bytes.finish() }
     }
 
     #[must_use]
@@ -138,12 +142,12 @@ impl Region {
 
     #[must_use]
     pub fn start_key(&self) -> &[u8] {
-        &self.bytes[..offset(self.start_len)]
+        &self.bytes.as_slice()[..offset(self.start_len)]
     }
 
     #[must_use]
     pub fn end_key(&self) -> &[u8] {
-        &self.bytes[offset(self.start_len)..offset(self.peers_at)]
+        &self.bytes.as_slice()[offset(self.start_len)..offset(self.peers_at)]
     }
 
     #[must_use]
@@ -154,19 +158,28 @@ impl Region {
     /// The peers in the order in which they were sent.
     #[must_use]
     pub fn peers(&self) -> Peers<'_> {
-        Peers { rest: &self.bytes[offset(self.peers_at)..] }
+        Peers { rest: self.peer_bytes() }
+    }
+
+    fn peer_bytes(&self) -> &[u8] {
+        &self.bytes.as_slice()[offset(self.peers_at)..]
     }
 
     /// The bytes that its keys and peers take in memory.
     #[must_use]
     pub fn heap_len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.as_slice().len()
+    }
+
+    /// Reads a little of each cache line that the region lies in, so that they are near when it is looked at.
+    pub fn touch(&self) {
+        std::hint::black_box((self.id, self.bytes.touch()));
     }
 
     /// Tells whether both regions have the same peers in the same order.
     #[must_use]
     pub fn has_same_peers(&self, other: &Self) -> bool {
-        self.bytes[offset(self.peers_at)..] == other.bytes[offset(other.peers_at)..]
+        self.peer_bytes() == other.peer_bytes()
     }
 
     /// The peer that a leader transfer would name on `store`: the first entry there whose peer id is not 0.

@@ -13,11 +13,11 @@
 //! - at most `PLANS_MAX` pairs are remembered
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::id_set::IdSet;
 use super::region::{PeerId, Region, RegionId, StoreId};
+use super::regions::Regions;
 use super::store_sets::{Pass, StoreSets, preferred_store};
 
 /// Pairs of stores whose search is remembered; beyond it the pair that was planned for longest ago is forgotten.
@@ -41,9 +41,6 @@ pub struct LeaderTransfer {
     pub source_peer_id: PeerId,
     pub target_peer_id: PeerId,
 }
-
-/// All regions by id, which the catalog owns.
-pub type Regions = BTreeMap<RegionId, Arc<Region>>;
 
 /// A store that gives a leader away and the one that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +100,7 @@ impl Scheduler {
         }
         self.by_leaders.insert((stats.leader_num, store));
         let pair = self.pair_of(store)?;
-        let region = &regions[&self.lowest_candidate(pair, regions)?];
+        let region = regions.get(self.lowest_candidate(pair, regions)?).expect("a removed region is no candidate");
         let (source_peer_id, target_peer_id) = pair.peers(region).expect("a candidate has both peers");
         Some(LeaderTransfer { region_id: region.id(), source_peer_id, target_peer_id })
     }
@@ -150,7 +147,7 @@ impl Scheduler {
         let mut lowest = |pass| {
             plan.search(pass).lowest(|from| {
                 let mut shared = self.sets.shared_from(pair.source, pair.target, pass, from);
-                shared.find(|id| pair.is_candidate(&regions[id], pass))
+                shared.find(|&id| regions.get(id).is_some_and(|region| pair.is_candidate(region, pass)))
             })
         };
         lowest(Pass::First).or_else(|| lowest(Pass::Second))
@@ -167,7 +164,7 @@ impl Scheduler {
 
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self, regions: &Regions) {
-        self.sets.check_invariants(regions.values());
+        self.sets.check_invariants(regions.iter());
         let by_leaders: BTreeSet<_> =
             self.stores_from(StoreId(0)).map(|(store, stats, _)| (stats.leader_num, store)).collect();
         assert_eq!(self.by_leaders, by_leaders, "stores ordered by leaders");
@@ -175,8 +172,7 @@ impl Scheduler {
         for (pair, plan) in &self.plans {
             for (pass, search) in [(Pass::First, &plan.first_pass), (Pass::Second, &plan.second_pass)] {
                 search.found.check_invariants();
-                let candidates =
-                    regions.values().filter(|region| pair.is_candidate(region, pass)).map(|region| region.id());
+                let candidates = regions.iter().filter(|region| pair.is_candidate(region, pass)).map(Region::id);
                 let known = candidates.filter(|&id| search.has_searched(id));
                 assert!(search.found.iter_from(RegionId(0)).eq(known), "{pair:?} knows others in its {pass:?} pass");
             }

@@ -7,7 +7,6 @@
 //! - a store without a region has no entry
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::id_set::IdSet;
 use super::region::{PeerId, Region, RegionId, StoreId};
@@ -79,13 +78,13 @@ impl StoreSets {
     }
 
     /// Asserts every invariant of this file against the regions that were inserted.
-    pub fn check_invariants<'a>(&self, regions: impl Iterator<Item = &'a Arc<Region>> + Clone) {
+    pub fn check_invariants<'a>(&self, regions: impl Iterator<Item = &'a Region> + Clone) {
         let mut members = 0;
         for (&store, sets) in &self.stores {
             assert!(!sets.replicas.is_empty(), "store {store} has no region, but an entry");
             sets.preferred.check_invariants();
             sets.replicas.check_invariants();
-            let ids = |region: &'a Arc<Region>| region.id();
+            let ids = |region: &'a Region| region.id();
             let replicas = regions.clone().filter(|region| region.peer_on(store).is_some()).map(ids);
             assert!(sets.replicas.iter_from(RegionId(0)).eq(replicas), "the replicas on store {store} are others");
             let preferred = regions.clone().filter(|region| preferred_store(region) == Some(store)).map(ids);

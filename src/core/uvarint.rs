@@ -4,12 +4,23 @@
 pub const LEN_MAX: usize = 10;
 
 /// Appends `value` in its shortest form.
-pub fn push(out: &mut Vec<u8>, mut value: u64) {
+pub fn push(out: &mut Vec<u8>, value: u64) {
+    let (bytes, len) = encode(value);
+    out.extend_from_slice(&bytes[..len]);
+}
+
+/// The shortest form of `value`, and how many of the bytes it takes.
+#[must_use]
+pub fn encode(mut value: u64) -> ([u8; LEN_MAX], usize) {
+    let mut bytes = [0; LEN_MAX];
+    let mut len = 0;
     while value >= 0x80 {
-        out.push(u8::try_from(value & 0x7f).expect("7 bits") | 0x80);
+        bytes[len] = u8::try_from(value & 0x7f).expect("7 bits") | 0x80;
         value >>= 7;
+        len += 1;
     }
-    out.push(u8::try_from(value).expect("below 0x80"));
+    bytes[len] = u8::try_from(value).expect("below 0x80");
+    (bytes, len + 1)
 }
 
 /// Takes one value off the front of `input`. `None`, with `input` left as it was, when the bytes end within the value or

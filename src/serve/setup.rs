@@ -106,7 +106,7 @@ impl Setup {
         if opened.given_out() != Limits::default() {
             return Err(SetupError::GivesOut { workdir: workdir.to_owned() });
         }
-        let mut regions = opened.take_snapshot().regions;
+        let mut regions: Vec<_> = opened.take_snapshot().regions.iter().cloned().map(Arc::new).collect();
         let leaders: HashMap<RegionId, StoreId> =
             first.iter().map(|FirstRegion { region, leader }| (region.id(), *leader)).collect();
         let mut bootstrap = None;

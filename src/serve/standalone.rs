@@ -3,7 +3,7 @@
 //!
 //! Lock order: `catalog` is the only lock, held for one look or change.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::adapter::{Mirror, Snapshot};
@@ -33,7 +33,7 @@ impl Mirror for Standalone {
         let mut catalog = self.catalog();
         match catalog.judge(region) {
             Ok(Verdict::Unchanged) => {}
-            Ok(Verdict::Changed) => catalog.put(Arc::new(region.clone())),
+            Ok(Verdict::Changed) => catalog.put(region.clone()),
             Err(refusal) => log::debug!("the scheduler of this process refuses a region: {refusal:?}"),
         }
     }
@@ -50,7 +50,7 @@ impl Mirror for Standalone {
     fn snapshot(&self) -> Snapshot {
         let catalog = self.catalog();
         Snapshot {
-            regions: catalog.regions_from(RegionId(0)).map(|region| Region::clone(region)).collect(),
+            regions: catalog.regions_from(RegionId(0)).cloned().collect(),
             stores: catalog.stores_from(StoreId(0)).map(|(store, stats, _)| (store, stats)).collect(),
         }
     }

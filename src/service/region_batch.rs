@@ -7,6 +7,7 @@
 use super::answer::ANSWER_BYTES_MAX;
 use super::region_change::{Look, Queued, look};
 use super::{Answer, Error, HOLD_REGIONS_MAX, Pd, Reply};
+use crate::core::RegionId;
 use crate::proto::{pd as pb, pdlite};
 use crate::storage::writer::Writer;
 
@@ -64,6 +65,9 @@ impl Pd {
         let mut for_writer = Vec::new();
         {
             let mut cluster = self.cluster();
+            if let Ok(cluster) = &cluster {
+                cluster.touch(regions.iter().map(|meta| RegionId(meta.id)));
+            }
             for (at, meta) in (first..).zip(regions) {
                 if verdicts.is_refused(at) {
                     continue;

@@ -41,7 +41,7 @@ pub(super) fn look<'a>(
         let epoch = Epoch { version: meta.epoch_version, conf_version: meta.epoch_conf_version };
         let range = KeyRange { start: &meta.start_key, end: &meta.end_key };
         let current = cluster.replaced_by(id, epoch).map_err(|stale| Error::refused(stale, range, cluster))?;
-        if current.is_some_and(|current| **current == *meta) {
+        if current.is_some_and(|current| *current == *meta) {
             return Ok(Look::Accepted);
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn look<'a>(
     let region = Region::from(meta);
     match cluster.judge(&region) {
         Ok(Verdict::Unchanged) => {}
-        Ok(Verdict::Changed) => cluster.put(Arc::new(region)),
+        Ok(Verdict::Changed) => cluster.put(region),
         Err(refusal) => return Err(Error::refused(refusal, region.range(), cluster)),
     }
     Ok(Look::Accepted)

@@ -1,7 +1,5 @@
 //! Which regions hold keys: many keys at once, and a range.
 
-use std::sync::Arc;
-
 use super::answer::Room;
 use super::{Answer, Error, HOLD_REGIONS_MAX, Pd, Reply, key_text};
 use crate::core::{KeyRange, Region};
@@ -11,10 +9,10 @@ use crate::proto::{pd as pb, pdlite};
 pub(super) const SCAN_REGIONS_MAX: usize = 1024;
 
 /// The answer about one key.
-pub(super) fn answer(found: Option<Arc<Region>>) -> pb::GetRegionByKeyResponse {
+pub(super) fn answer(found: Option<Region>) -> pb::GetRegionByKeyResponse {
     pb::GetRegionByKeyResponse {
         not_found: found.is_none(),
-        region: found.map(|region| pb::RegionMeta::from(&*region)).into(),
+        region: found.map(|region| pb::RegionMeta::from(&region)).into(),
         ..Default::default()
     }
 }
@@ -74,7 +72,7 @@ impl Pd {
         let mut room = Room::new();
         let mut answer = pdlite::ScanRegionsResponse::new();
         for region in found.iter().take(limit) {
-            let region = pb::RegionMeta::from(&**region);
+            let region = pb::RegionMeta::from(region);
             if !room.take(&region) {
                 break;
             }

@@ -18,7 +18,7 @@ use super::queue::Request;
 use super::record::{self, BATCH_LEN_MAX, COMMIT_LEN, RegionState};
 use super::rewrite::record_len;
 use super::{Edit, EditError, EditOutcome};
-use crate::core::{Cluster, KeyRange, RegionId, Verdict};
+use crate::core::{Cluster, KeyRange, Region, RegionId, Verdict};
 
 /// Edits in one batch.
 pub(super) const BATCH_EDITS_MAX: usize = 4096;
@@ -49,7 +49,7 @@ impl Taken {
     pub(super) fn apply(&self, cluster: &mut Cluster) {
         match &self.request.edit {
             _ if self.repeats => {}
-            Edit::Put(region) => cluster.put(region.clone()),
+            Edit::Put(region) => cluster.put(Region::clone(region)),
             Edit::Delete(id) => {
                 cluster.remove(*id);
             }
@@ -226,7 +226,7 @@ mod tests {
 
     fn apply(edit: &Edit, cluster: &mut Cluster) {
         match edit {
-            Edit::Put(region) => cluster.put(region.clone()),
+            Edit::Put(region) => cluster.put(Region::clone(region)),
             Edit::Delete(id) => assert!(cluster.remove(*id)),
         }
     }

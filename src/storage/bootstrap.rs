@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::dir::Dir;
-use super::start::{convert, create, keep_copy, sync_path};
+use super::start::{convert, create, keep_copy, remove_left_overs, supersede, sync_path};
 use super::sync::Mutex;
 use super::{Found, Opened, StorageError};
 use crate::core::{Cluster, Limits};
 
 impl Opened {
     /// Writes the regions of `cluster` into a workdir that holds none, durable when it returns: a new manifest, which counts
-    /// once `CURRENT` names it.
+    /// once `CURRENT` names it. What an earlier start has left of one that did not come to count is removed.
     ///
     /// # Errors
     ///
@@ -19,22 +19,23 @@ impl Opened {
         let dir = Dir::new(Arc::clone(&self.fs), self.workdir.clone());
         // What was found may be a rename that is not durable yet.
         dir.sync()?;
-        let (name, file_len, limits) = match &self.found {
+        remove_left_overs(&dir, &self.found)?;
+        let cluster = Mutex::new(cluster);
+        match &self.found {
             Found::Nothing { checkpoint } => {
                 sync_path(&dir)?;
                 let (manifest, _) = create(&dir, *checkpoint)?;
-                (manifest.name().to_owned(), manifest.end(), *checkpoint)
+                supersede(&dir, manifest.name(), manifest.end(), *checkpoint, &cluster)
             }
             Found::Ours { name, end, file_len, checkpoint, .. } => {
                 keep_torn(&dir, name, *end, *file_len)?;
-                (name.clone(), *file_len, checkpoint.limits)
+                supersede(&dir, name, *file_len, checkpoint.limits, &cluster)
             }
             Found::Rewrite { name, end, file_len, checkpoint } => {
                 keep_torn(&dir, name, *end, *file_len)?;
-                (name.clone(), *file_len, *checkpoint)
+                convert(&dir, name, *file_len, *checkpoint, &cluster).map(drop)
             }
-        };
-        convert(&dir, &name, file_len, limits, &Mutex::new(cluster)).map(drop)
+        }
     }
 
     /// The highest values that the workdir's placement driver may have given out; a store's gives out none.
@@ -63,7 +64,7 @@ mod tests {
 
     fn open(workdir: &Path) -> (Opened, Vec<Arc<Region>>) {
         let mut opened = Opened::open(Arc::new(OsFs), workdir).unwrap();
-        let regions = opened.take_snapshot().regions;
+        let regions = opened.take_snapshot().regions.iter().cloned().map(Arc::new).collect();
         (opened, regions)
     }
 

@@ -1,8 +1,6 @@
 //! Decodes the records of a manifest. Nothing that is read is trusted: no length from the disk is allocated or jumped over
 //! before it is known to lie within the record.
 
-use std::sync::Arc;
-
 use super::record::{
     COMMIT_LEN, COMMIT_MAGIC, HEADER_LEN, MAGIC, MARKER, OPENING_LEN, OPENING_MAGIC, Origin, RegionState, TYPE_COMMIT,
     TYPE_OPENING,
@@ -12,7 +10,7 @@ use crate::core::{Epoch, KeyRange, Limits, Peer, PeerId, Region, RegionId, Store
 /// What a region record does to the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    Put(Arc<Region>),
+    Put(Region),
     Delete(RegionId),
     /// The region is passed over. Like any later record, this one takes the place of an earlier one of its id.
     Skip(RegionId, Oddity),
@@ -76,7 +74,7 @@ pub fn region(body: &[u8]) -> Result<(Change, Ending), &'static str> {
     } else {
         let mut field = || uvarint::take(&mut peers).expect("the loop above has read every field");
         let peers = (0..count).map(|_| Peer { store_id: StoreId(field()), peer_id: PeerId(field()) });
-        return Ok((Change::Put(Arc::new(Region::new(id, start, end, epoch, peers))), ending));
+        return Ok((Change::Put(Region::new(id, start, end, epoch, peers)), ending));
     };
     Ok((Change::Skip(id, oddity), ending))
 }
@@ -213,7 +211,7 @@ mod tests {
             let (change, ending) = super::region(&record[HEADER_LEN..]).unwrap();
             prop_assert_eq!(ending, if marked { Ending::Marked } else { Ending::Plain });
             if region.range().is_well_formed() {
-                prop_assert_eq!(change, Change::Put(Arc::new(region)));
+                prop_assert_eq!(change, Change::Put(region));
             } else {
                 prop_assert_eq!(change, Change::Skip(region.id(), Oddity::EmptyRange));
             }

@@ -40,7 +40,7 @@ use self::sync::{Mutex, MutexGuard};
 
 pub use self::error::StorageError;
 
-use crate::core::{AllocError, Allocators, Cluster, Limits, Refusal, Region, RegionId};
+use crate::core::{AllocError, Allocators, Cluster, Limits, Refusal, Region, RegionId, Regions};
 
 /// The answer to a parked allocation: the first value given.
 pub type AllocReply = oneshot::Sender<Result<u64, AllocError>>;
@@ -125,8 +125,7 @@ enum Found {
 
 /// What a workdir held.
 pub struct Snapshot {
-    /// By ascending id, each id once.
-    pub regions: Vec<Arc<Region>>,
+    pub regions: Regions,
     /// The highest values that may have been given out (0: none).
     pub issued: Limits,
 }

@@ -12,7 +12,7 @@ use super::record::{OPENING_LEN, Origin};
 use super::replay::{Form, Replayed, replay};
 use super::state::{Checkpoint, STATE_FILE, Synced};
 use super::{Found, Opened, Snapshot, StorageError};
-use crate::core::{Limits, Overlap};
+use crate::core::{Limits, Overlap, Regions};
 
 /// The file that names the manifest.
 pub(super) const CURRENT: &str = "CURRENT";
@@ -102,7 +102,7 @@ impl Contents {
     fn split(self) -> (Found, Snapshot) {
         let limits = self.limits();
         let Some((name, replayed)) = self.manifest else {
-            return (Found::Nothing { checkpoint: limits }, Snapshot { regions: Vec::new(), issued: limits });
+            return (Found::Nothing { checkpoint: limits }, Snapshot { regions: Regions::default(), issued: limits });
         };
         let Replayed { end, file_len, .. } = replayed;
         let found = match (replayed.form, self.checkpoint) {
@@ -158,8 +158,8 @@ pub(super) fn inspect(fs: &dyn Fs, workdir: &Path) -> Result<Contents, StorageEr
 /// Tells whether one manifest came after another one, by their names.
 ///
 /// When the one that the checkpoint knows came after the one that `CURRENT` names, an old `CURRENT` was put back, if the
-/// latter is ours and nobody else appended to it: the checkpoint names a new manifest only when `CURRENT` does, but for a
-/// conversion, which writes the checkpoint first. What it converts is the reference's, or ends with records of the
+/// latter is ours and nobody else appended to it: the checkpoint names a new manifest only when `CURRENT` does (so it is in a
+/// store's bootstrap, too), but for a conversion, which writes the checkpoint first. What it converts is the reference's, or ends with records of the
 /// reference, and these are durable before that checkpoint.
 fn is_newer(manifest: &str, other: &str) -> bool {
     // Behind the last number the next one is any that is free.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::StorageError;
 use super::decode::{self, Change, Ending, Oddity, Opening};
@@ -17,7 +16,7 @@ use super::record::{
 };
 use super::scan::Scan;
 use super::tail::{self, Committed, Frame, frame};
-use crate::core::{Limits, Region, RegionId};
+use crate::core::{Limits, RegionId, Regions};
 
 /// Whose form a manifest has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +33,7 @@ pub enum Form {
 #[derive(Debug)]
 pub struct Replayed {
     pub form: Form,
-    /// By ascending id, each id once.
-    pub regions: Vec<Arc<Region>>,
+    pub regions: Regions,
     /// The issued values of the newest commit.
     pub issued: Limits,
     /// Everything in front of this offset is whole and applied.
@@ -273,33 +271,33 @@ impl Source<'_> {
 /// The last record of each id.
 #[derive(Default)]
 struct Catalog {
-    entries: BTreeMap<RegionId, Result<Arc<Region>, Oddity>>,
+    regions: Regions,
+    passed_over: BTreeMap<RegionId, Oddity>,
 }
 
 impl Catalog {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Put(region) => {
-                self.entries.insert(region.id(), Ok(region));
+                self.passed_over.remove(&region.id());
+                self.regions.put(region);
             }
             Change::Delete(id) => {
-                self.entries.remove(&id);
+                self.passed_over.remove(&id);
+                self.regions.remove(id);
             }
             Change::Skip(id, oddity) => {
-                self.entries.insert(id, Err(oddity));
+                self.passed_over.insert(id, oddity);
+                self.regions.remove(id);
             }
         }
     }
 
-    /// The regions by ascending id, and a warning for each kind of thing that is passed over.
-    fn finish(self, path: &Path, warnings: &mut Vec<String>) -> Vec<Arc<Region>> {
-        let mut regions = Vec::with_capacity(self.entries.len());
+    /// The regions, and a warning for each kind of thing that is passed over.
+    fn finish(self, path: &Path, warnings: &mut Vec<String>) -> Regions {
         let mut passed_over = BTreeMap::<Oddity, usize>::new();
-        for entry in self.entries.into_values() {
-            match entry {
-                Ok(region) => regions.push(region),
-                Err(oddity) => *passed_over.entry(oddity).or_default() += 1,
-            }
+        for oddity in self.passed_over.into_values() {
+            *passed_over.entry(oddity).or_default() += 1;
         }
         for (oddity, count) in passed_over {
             let what = match oddity {
@@ -309,7 +307,7 @@ impl Catalog {
             };
             warnings.push(format!("{}: passed over {count} region(s) {what}", path.display()));
         }
-        regions
+        self.regions
     }
 }
 

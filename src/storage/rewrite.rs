@@ -6,8 +6,6 @@
 //! names it, which [`Rewrite::make_current`] does once all of it is synced. Without the seal an unfinished copy would be
 //! served as the whole catalog when `CURRENT`, which has no checksum, came to name it by damage.
 
-use std::sync::Arc;
-
 use super::dir::{Dir, WriteError, next_manifest_name};
 use super::manifest::Manifest;
 use super::open::CURRENT;
@@ -112,18 +110,18 @@ impl Rewrite {
 }
 
 /// At most [`SLICE_REGIONS_MAX`] regions by ascending id, and the id of the one behind them.
-fn slice_from(cluster: &Mutex<Cluster>, from: RegionId) -> (Vec<Arc<Region>>, Option<RegionId>) {
+fn slice_from(cluster: &Mutex<Cluster>, from: RegionId) -> (Vec<Region>, Option<RegionId>) {
     let cluster = hold(cluster);
     let mut regions = cluster.regions_from(from);
     let slice = regions.by_ref().take(SLICE_REGIONS_MAX).cloned().collect();
-    let rest = regions.next().map(|region| region.id());
+    let rest = regions.next().map(Region::id);
     (slice, rest)
 }
 
 /// Encodes the regions that fit into a batch; the first always does: a region from the reference may be longer than our
 /// batches, and the length of a batch matters only where a torn one may follow, which is not in a manifest that is being
 /// filled. Returns how many fit, and the id of the first that does not.
-fn encode(slice: &[Arc<Region>], records: &mut Vec<u8>) -> (usize, Option<RegionId>) {
+fn encode(slice: &[Region], records: &mut Vec<u8>) -> (usize, Option<RegionId>) {
     records.clear();
     for (at, region) in slice.iter().enumerate() {
         let before = records.len();

@@ -96,8 +96,9 @@ pub(super) fn create(dir: &Dir, limits: Limits) -> Result<(Manifest, CheckpointF
     Ok((manifest, checkpoint))
 }
 
-/// Writes a new manifest with all regions and makes it the current one, in the place of the one that was read, `file_len`
-/// bytes long.
+/// Writes a new manifest with all regions and makes it the current one, in the place of the reference's or one that the
+/// reference appended to, which was read and is `file_len` bytes long. The checkpoint comes first: it may be missing or in
+/// the reference's form until then.
 pub(super) fn convert(
     dir: &Dir,
     name: &str,
@@ -110,18 +111,43 @@ pub(super) fn convert(
     // The reference syncs nothing. Without its records this would be a manifest of ours, older than what the checkpoint
     // names from the next lines on, and that is damage.
     old.sync().map_err(|source| StorageError::io("sync", &path, source))?;
-    let mut rewrite = Rewrite::begin(dir, name)?;
-    while !rewrite.is_complete() {
-        rewrite.copy_slice(cluster, limits)?;
-    }
-    rewrite.seal(limits)?;
-    rewrite.sync()?;
+    let mut rewrite = copy_all(dir, name, limits, cluster)?;
     let mut checkpoint = CheckpointFile::new(dir.clone(), limits);
     checkpoint.write(limits, rewrite.manifest())?;
     check_len(&*old, &path, file_len)?;
     rewrite.make_current(dir)?;
     dir.discard(&path);
     Ok((rewrite.into_manifest(), checkpoint))
+}
+
+/// As [`convert`], in the place of a manifest of ours that nobody else appended to. `CURRENT` comes first: a checkpoint that
+/// knows a newer manifest than the one of ours that `CURRENT` names is damage.
+pub(super) fn supersede(
+    dir: &Dir,
+    name: &str,
+    file_len: u64,
+    limits: Limits,
+    cluster: &Mutex<Cluster>,
+) -> Result<(), StorageError> {
+    let path = dir.path.join(name);
+    let old = dir.fs.open(&path).map_err(|source| StorageError::io("open", &path, source))?;
+    let mut rewrite = copy_all(dir, name, limits, cluster)?;
+    check_len(&*old, &path, file_len)?;
+    rewrite.make_current(dir)?;
+    CheckpointFile::new(dir.clone(), limits).write(limits, rewrite.manifest())?;
+    dir.discard(&path);
+    Ok(())
+}
+
+/// A manifest to follow the one named `old`, with all regions, durable. Nothing names it yet.
+fn copy_all(dir: &Dir, old: &str, limits: Limits, cluster: &Mutex<Cluster>) -> Result<Rewrite, StorageError> {
+    let mut rewrite = Rewrite::begin(dir, old)?;
+    while !rewrite.is_complete() {
+        rewrite.copy_slice(cluster, limits)?;
+    }
+    rewrite.seal(limits)?;
+    rewrite.sync()?;
+    Ok(rewrite)
 }
 
 /// Copies a manifest with a torn tail, whole or not at all, to a name of its own.
@@ -162,7 +188,7 @@ pub(super) fn broken_name(name: &str, taken: &[String]) -> String {
 }
 
 /// Removes what a rewrite that did not come to its end has left: manifests of ours that `CURRENT` does not name.
-fn remove_left_overs(dir: &Dir, found: &Found) -> Result<(), StorageError> {
+pub(super) fn remove_left_overs(dir: &Dir, found: &Found) -> Result<(), StorageError> {
     let current = match found {
         Found::Nothing { .. } => None,
         Found::Ours { name, .. } | Found::Rewrite { name, .. } => Some(name),

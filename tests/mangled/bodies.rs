@@ -41,7 +41,7 @@ pub fn replay(bytes: &[u8]) {
     let Replayed { form, regions, issued, end, file_len, appended_by_reference, .. } = replayed;
     assert_eq!(file_len, len(content));
     assert!(end <= file_len && (matches!(form, Form::Reference) || synced.is_none_or(|synced| synced <= end)));
-    assert!(regions.windows(2).all(|pair| pair[0].id() < pair[1].id()), "each id once, in order");
+    regions.check_invariants();
     assert!(regions.iter().all(|region| region.id().0 > 0 && region.range().is_well_formed()));
 
     let whole = &content[..usize::try_from(end).expect("less than the content")];

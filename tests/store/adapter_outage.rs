@@ -1,9 +1,12 @@
 //! A PD that is away: the store goes on, and the PD knows the newest state of every region once it is back.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use pd_lite::adapter::{Action, Adapter, AdapterOptions};
-use pd_lite::client::{Client, Error};
+use pd_lite::client::{Client, ClientOptions, Error};
 use pd_lite::core::{RegionId, StoreId};
 
 use super::adapting::{HANG, NEVER, SOON, Store, Told, eventually, key, patient, region, stats};
@@ -111,12 +114,9 @@ fn a_pd_that_is_killed_again_and_again_in_the_middle_of_changes_learns_all_of_th
 }
 
 #[test]
-fn an_address_without_a_pd_is_told_once_and_keeps_no_store_waiting() {
+fn an_address_without_a_pd_is_told_once_a_kind_of_call_and_keeps_no_store_waiting() {
     // Port 1 is nobody's.
-    let client = Client::new(pd_lite::client::ClientOptions {
-        timeout: SOON,
-        ..pd_lite::client::ClientOptions::new("127.79.5.4:1")
-    });
+    let client = Client::new(ClientOptions { timeout: SOON, ..ClientOptions::new("127.79.5.4:1") });
     let told = Told::default();
     let adapter = Adapter::start(Some(client.unwrap()), AdapterOptions { drain: SOON, ..told.options(SOON) });
     for version in 1..=10_000 {
@@ -128,10 +128,35 @@ fn an_address_without_a_pd_is_told_once_and_keeps_no_store_waiting() {
     adapter.remove_region(RegionId(1));
     assert!(!adapter.stop(), "nobody has answered");
     let told = told.all();
-    assert!(
-        matches!(&told[..], [(Action::RegionHeartbeat | Action::StoreHeartbeat, Error::Unreachable { .. })]),
-        "{told:?}"
-    );
+    assert!(told.iter().all(|(_, error)| matches!(error, Error::Unreachable { .. })), "{told:?}");
+    let kinds: HashSet<Action> = told.iter().map(|(action, _)| *action).collect();
+    assert_eq!(kinds.len(), told.len(), "{told:?}");
+}
+
+/// A panic of the callback ended the thread, and the PD was never told anything again.
+#[test]
+fn a_callback_that_panics_keeps_nothing_from_the_pd() {
+    let workdir = tempfile::tempdir().unwrap();
+    let server = Launch::durable(workdir.path()).on("127.79.5.6:0").start();
+    let addr = server.addr().to_owned();
+    server.kill();
+    let client = Client::new(ClientOptions { timeout: SOON, ..ClientOptions::new(&addr) }).unwrap();
+    let panics = Arc::new(AtomicUsize::new(0));
+    let on_error = {
+        let panics = Arc::clone(&panics);
+        Arc::new(move |_, _: &Error| {
+            panics.fetch_add(1, Ordering::SeqCst);
+            panic!("a callback of a test's")
+        })
+    };
+    let options = AdapterOptions { on_error, ..AdapterOptions::default() };
+    let mut store = Store::new(Adapter::start(Some(client), options));
+    eventually("the callback has panicked", || panics.load(Ordering::SeqCst) > 0);
+    let server = Launch::durable(workdir.path()).on(&addr).start();
+    store.split(&key(1));
+    assert!(store.adapter.flush(HANG));
+    store.assert_known(&server.client());
+    assert!(store.adapter.stop());
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! A slow PD, and many changes at once: the store's updates become few messages.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pd_lite::adapter::Adapter;
-use pd_lite::core::StoreId;
-use pd_lite::proto::{pd_methods, pdlite, pdlite_methods};
+use pd_lite::client::{Client, ClientOptions};
+use pd_lite::core::{RegionId, StoreId};
+use pd_lite::proto::{pd, pd_methods, pdlite, pdlite_methods};
 use protobuf::Message;
 
 use super::adapting::{HANG, NEVER, SOON, Store, Told, eventually, key, patient, region, stats};
@@ -91,10 +93,7 @@ fn a_message_without_an_answer_is_sent_again() {
         *calls += 1;
         if *calls <= 3 { Reply::Silence } else { Reply::PassOn }
     });
-    let client = pd_lite::client::Client::new(pd_lite::client::ClientOptions {
-        timeout: std::time::Duration::from_millis(200),
-        ..pd_lite::client::ClientOptions::new(relay.addr())
-    });
+    let client = Client::new(ClientOptions { timeout: Duration::from_millis(200), ..ClientOptions::new(relay.addr()) });
     let mut store = Store::new(Adapter::start(Some(client.unwrap()), Told::default().options(SOON)));
     for number in 1..20 {
         store.split(&key(number));
@@ -102,6 +101,41 @@ fn a_message_without_an_answer_is_sent_again() {
     store.merge(&key(3));
     eventually("everything is acknowledged", || store.adapter.unacknowledged() == 0);
     store.assert_known(&pd.client());
+}
+
+/// A PD that hung over one region's heartbeat got nothing else from the adapter any more: no other region, no removal and
+/// none of the store's numbers, which a PD takes for a store that is down.
+#[test]
+fn a_pd_that_hangs_over_one_region_is_told_all_the_rest() {
+    const HUNG: u64 = 5;
+    for methods in [PB_PD.to_vec(), [&PDLITE[..], &PB_PD[..]].concat()] {
+        let pd = Launch::in_memory().start();
+        let relay = Relay::start("127.0.0.1:0", &methods, Some(pd.addr()), move |method, message| {
+            let hangs = match method {
+                HEARTBEATS => regions_of(message).iter().any(|(id, _)| *id == HUNG),
+                name if name == pd_methods::REGION_HEARTBEAT.name => {
+                    pd::RegionHeartbeatRequest::parse_from_bytes(message).unwrap().region.id == HUNG
+                }
+                _ => false,
+            };
+            if hangs { Reply::Silence } else { Reply::PassOn }
+        });
+        let client =
+            Client::new(ClientOptions { timeout: Duration::from_millis(100), ..ClientOptions::new(relay.addr()) });
+        let adapter = Adapter::start(Some(client.unwrap()), Told::default().options(NEVER));
+        adapter.remove_region(RegionId(77));
+        for id in 1..=20 {
+            adapter.region_heartbeat(region(id, &key(id), &key(id + 1), 1));
+        }
+        for number in 1..=3 {
+            adapter.store_heartbeat(StoreId(1), stats(20, number));
+            let heartbeats = || relay.calls(pd_methods::STORE_HEARTBEAT.name);
+            eventually("the numbers are told", || heartbeats() >= number.try_into().unwrap());
+        }
+        eventually("all but the one are acknowledged", || adapter.unacknowledged() == 1);
+        let known = |id| pd.client().lookup(&key(id)).unwrap().map(|region| region.id);
+        assert_eq!((1..=20).filter(|id| known(*id) != Some(*id)).collect::<Vec<_>>(), [HUNG]);
+    }
 }
 
 #[test]

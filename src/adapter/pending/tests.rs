@@ -6,7 +6,7 @@ mod model;
 use super::*;
 use crate::core::{Epoch, Peer, PeerId};
 
-const LIMITS: BatchLimits = BatchLimits { regions: 512, bytes: 48 << 10 };
+const LIMITS: BatchLimits = BatchLimits { removals: 128, regions: 512, bytes: 48 << 10 };
 
 fn region(id: u64, (start, end): (&str, &str), version: u64) -> Region {
     let peer = Peer { store_id: StoreId(1), peer_id: PeerId(id) };
@@ -41,9 +41,9 @@ impl Pending {
 
     fn answer_each(&mut self, answer: impl Fn(RegionId) -> Answer) -> String {
         // A look at the next batch changes whose turn it is, so the words come from the same one.
-        let removed_last = self.removed_last;
+        let turns = self.turns.clone();
         let words = self.next();
-        self.removed_last = removed_last;
+        self.turns = turns;
         match self.next_batch(LIMITS) {
             None => {}
             Some(Batch::Removals(ids)) => {
@@ -88,10 +88,12 @@ fn what_has_no_answer_is_sent_again() {
     pending.remove_region(RegionId(9));
     pending.region_heartbeat(apart(1, 1));
     pending.store_heartbeat(StoreId(7), numbers(1));
-    // The two take turns, should both fail for long.
-    assert_eq!(pending.next(), "-9");
-    assert_eq!(pending.next(), "1@1/1");
-    assert_eq!(pending.next(), "-9");
+    // They take turns, should all of them fail for long.
+    for _ in 0..2 {
+        assert_eq!(pending.next(), "-9");
+        assert_eq!(pending.next(), "1@1/1");
+        assert_eq!(pending.next(), "store 7: 1");
+    }
     assert_eq!(pending.unacknowledged(), 2);
     assert!(pending.has_due());
 }
@@ -104,8 +106,7 @@ fn an_answer_to_an_older_state_is_none_to_the_newest() {
     let Some(Batch::Puts(sent)) = pending.next_batch(LIMITS) else { panic!("a state is due") };
     pending.region_heartbeat(apart(1, 2));
     assert!(!pending.settle_put(&sent[0], Answer::Refused { may_tell: true }), "what is old is no news");
-    assert_eq!(pending.next(), "store 7: 1", "a region that changes all the time keeps nobody waiting");
-    let Some(Batch::Store(sent)) = pending.next_batch(LIMITS) else { panic!("numbers are due") };
+    let Some(Batch::Store(sent)) = pending.next_batch(LIMITS) else { panic!("a changing region keeps nobody waiting") };
     pending.store_heartbeat(StoreId(7), numbers(2));
     pending.settle_store(&sent, Answer::Accepted);
     assert_eq!(pending.answer(Answer::Accepted), "1@2/1");
@@ -163,6 +164,73 @@ fn removals_go_first_but_not_for_ever() {
     pending.remove_region(RegionId(7));
     assert_eq!(pending.answer(Answer::Accepted), "1@1/1");
     assert_eq!(pending.answer(Answer::Accepted), "-7");
+}
+
+#[test]
+fn a_run_of_removals_takes_as_many_batches_as_it_needs_and_lets_numbers_go_between() {
+    let mut pending = Pending::default();
+    pending.region_heartbeat(apart(1, 1));
+    (11..=13).for_each(|id| pending.remove_region(RegionId(id)));
+    let limits = BatchLimits { removals: 2, ..LIMITS };
+    let removals = |pending: &mut Pending| match pending.next_batch(limits) {
+        Some(Batch::Removals(ids)) => {
+            for &id in &ids {
+                pending.settle_removal(id, Answer::Accepted);
+            }
+            ids.len()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(removals(&mut pending), 2);
+    pending.remove_region(RegionId(14));
+    pending.store_heartbeat(StoreId(7), numbers(1));
+    assert_eq!(pending.answer(Answer::Accepted), "store 7: 1");
+    assert_eq!(removals(&mut pending), 2, "the third of the run, and one that came since");
+    pending.remove_region(RegionId(15));
+    assert_eq!(pending.answer(Answer::Accepted), "1@1/1");
+    assert_eq!(removals(&mut pending), 1);
+}
+
+/// A PD that hung over the heartbeat of one region got that one again and again, and no numbers of any store any more: a
+/// state kept its place in front of all later numbers, and the batch shrank to that one state.
+#[test]
+fn a_region_over_which_the_pd_hangs_keeps_neither_the_numbers_nor_other_regions_waiting() {
+    let mut pending = Pending::default();
+    let limits = BatchLimits { regions: 1, ..LIMITS };
+    (1..=3).for_each(|id| pending.region_heartbeat(apart(id, 1)));
+    for round in 1..=5 {
+        pending.store_heartbeat(StoreId(7), numbers(round));
+        let Some(Batch::Puts(hung)) = pending.next_batch(limits) else { panic!("a state is due") };
+        pending.postpone(&hung[0]);
+        let Some(Batch::Store(told)) = pending.next_batch(limits) else { panic!("the numbers' turn") };
+        assert_eq!(told.stats, numbers(round));
+        pending.settle_store(&told, Answer::Accepted);
+        pending.check_invariants();
+    }
+    let hangs = RegionId(1);
+    for _ in 0..6 {
+        let Some(Batch::Puts(puts)) = pending.next_batch(limits) else { panic!("a state is due") };
+        if puts[0].region.id() == hangs {
+            pending.postpone(&puts[0]);
+        } else {
+            pending.settle_put(&puts[0], Answer::Accepted);
+        }
+        pending.check_invariants();
+    }
+    assert_eq!(pending.unacknowledged(), 1);
+}
+
+#[test]
+fn a_state_that_was_removed_or_answered_meanwhile_is_not_postponed() {
+    let mut pending = Pending::default();
+    pending.region_heartbeat(apart(1, 1));
+    let Some(Batch::Puts(sent)) = pending.next_batch(LIMITS) else { panic!("a state is due") };
+    pending.remove_region(RegionId(1));
+    pending.postpone(&sent[0]);
+    pending.check_invariants();
+    assert_eq!(pending.answer(Answer::Accepted), "-1");
+    pending.postpone(&sent[0]);
+    assert_eq!(pending.next(), "nothing");
 }
 
 #[test]
@@ -264,7 +332,7 @@ fn a_batch_keeps_its_limits_and_holds_one_region_at_least() {
     for id in 1..=5 {
         pending.region_heartbeat(region(id, (&"x".repeat(1_000), ""), id));
     }
-    let mut count = |regions, bytes| match pending.next_batch(BatchLimits { regions, bytes }) {
+    let mut count = |regions, bytes| match pending.next_batch(BatchLimits { regions, bytes, ..LIMITS }) {
         Some(Batch::Puts(puts)) => puts.len(),
         other => panic!("{other:?}"),
     };

@@ -1,6 +1,6 @@
 //! `pd-lite ctl`: looks at a running placement driver ([`online`]), and at a workdir that no server has open ([`workdir`]).
 
-mod form;
+pub(super) mod form;
 mod online;
 mod regions;
 mod workdir;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -280,13 +280,13 @@ struct Catalog(Mutex<Cluster>);
 
 impl Catalog {
     fn at(&self, key: &[u8]) -> Option<Region> {
-        self.0.lock().unwrap().region_by_key(key).map(|region| Region::clone(region))
+        self.0.lock().unwrap().region_by_key(key).cloned()
     }
 
     fn put(&self, region: Region) {
         let mut cluster = self.0.lock().unwrap();
         assert!(matches!(cluster.judge(&region), Ok(Verdict::Changed)));
-        cluster.put(Arc::new(region));
+        cluster.put(region);
     }
 
     /// Splits the region at `key` there, when it does not begin there; else merges the one behind into it. How far a merge
@@ -361,10 +361,10 @@ fn threads_share_a_router_while_regions_come_and_go() {
         // Splits alone leave no gap but for an instant, in which the catalog is locked here.
         for id in 2..40_u8 {
             let mut cluster = router.source.0.lock().unwrap();
-            let whole = cluster.region_by_key(&[id]).map(|region| Region::clone(region)).unwrap();
+            let whole = cluster.region_by_key(&[id]).cloned().unwrap();
             let version = whole.epoch().version + 1;
-            cluster.put(Arc::new(region(whole.id().0, whole.start_key(), &[id], version)));
-            cluster.put(Arc::new(region(u64::from(id), &[id], whole.end_key(), version)));
+            cluster.put(region(whole.id().0, whole.start_key(), &[id], version));
+            cluster.put(region(u64::from(id), &[id], whole.end_key(), version));
         }
     });
     let stats = router.stats();

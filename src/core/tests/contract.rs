@@ -19,7 +19,7 @@ fn cluster(regions: &[(u64, Range)]) -> Cluster {
 fn put(cluster: &mut Cluster, id: u64, range: Range, epoch: (u64, u64)) -> Result<Verdict, Refusal> {
     let region = region(id, range, epoch, &[(1, 10 * id)]);
     let verdict = cluster.judge(&region)?;
-    cluster.put(Arc::new(region));
+    cluster.put(region);
     cluster.check_invariants();
     Ok(verdict)
 }
@@ -48,7 +48,7 @@ fn an_epoch_is_stale_when_it_is_lower_version_first() {
 fn an_equal_epoch_is_accepted_and_unchanged_only_when_everything_is_equal() {
     let there = region(1, ("d", "m"), (5, 5), &[(1, 10), (2, 20)]);
     let mut cluster = Cluster::default();
-    cluster.put(Arc::new(there.clone()));
+    cluster.put(there.clone());
     assert_eq!(cluster.judge(&there), Ok(Verdict::Unchanged));
     for other in [
         region(1, ("d", "n"), (5, 5), &[(1, 10), (2, 20)]),
@@ -174,7 +174,7 @@ fn transfer(region: u64, source: u64, target: u64) -> Option<LeaderTransfer> {
 #[test]
 fn a_skew_of_two_leaders_is_enough_and_one_is_not() {
     let mut cluster = Cluster::default();
-    cluster.put(Arc::new(region(4, ("", ""), (1, 1), &[(1, 41), (2, 42)])));
+    cluster.put(region(4, ("", ""), (1, 1), &[(1, 41), (2, 42)]));
     assert_eq!(hint(&mut cluster, &[9]), None);
     assert_eq!(hint(&mut cluster, &[9, 9]), None);
     assert_eq!(hint(&mut cluster, &[9, 8]), None);
@@ -186,25 +186,25 @@ fn a_skew_of_two_leaders_is_enough_and_one_is_not() {
 #[test]
 fn ties_go_to_the_lowest_store_id_and_no_other_target_is_tried() {
     let mut cluster = Cluster::default();
-    cluster.put(Arc::new(region(4, ("", ""), (1, 1), &[(1, 41), (3, 43)])));
+    cluster.put(region(4, ("", ""), (1, 1), &[(1, 41), (3, 43)]));
     assert_eq!(hint(&mut cluster, &[9, 9, 7]), transfer(4, 41, 43));
     assert_eq!(hint(&mut cluster, &[9, 7, 7]), None);
-    cluster.put(Arc::new(region(4, ("", ""), (1, 1), &[(1, 41), (3, 43), (2, 42)])));
+    cluster.put(region(4, ("", ""), (1, 1), &[(1, 41), (3, 43), (2, 42)]));
     assert_eq!(hint(&mut cluster, &[9, 7, 7]), transfer(4, 41, 42));
 }
 
 #[test]
 fn a_region_whose_first_peer_is_on_the_source_comes_first() {
     let mut cluster = Cluster::default();
-    cluster.put(Arc::new(region(1, ("", "a"), (1, 1), &[(2, 12), (1, 11)])));
+    cluster.put(region(1, ("", "a"), (1, 1), &[(2, 12), (1, 11)]));
     assert_eq!(hint(&mut cluster, &[9, 0]), transfer(1, 11, 12));
-    cluster.put(Arc::new(region(7, ("a", "b"), (1, 1), &[(1, 71), (2, 72)])));
+    cluster.put(region(7, ("a", "b"), (1, 1), &[(1, 71), (2, 72)]));
     assert_eq!(hint(&mut cluster, &[9, 0]), transfer(7, 71, 72));
-    cluster.put(Arc::new(region(5, ("b", "c"), (1, 1), &[(1, 51), (2, 52)])));
+    cluster.put(region(5, ("b", "c"), (1, 1), &[(1, 51), (2, 52)]));
     assert_eq!(hint(&mut cluster, &[9, 0]), transfer(5, 51, 52));
     cluster.remove(RegionId(5));
     assert_eq!(hint(&mut cluster, &[9, 0]), transfer(7, 71, 72));
-    cluster.put(Arc::new(region(7, ("a", "b"), (1, 1), &[(2, 72), (1, 71)])));
+    cluster.put(region(7, ("a", "b"), (1, 1), &[(2, 72), (1, 71)]));
     assert_eq!(hint(&mut cluster, &[9, 0]), transfer(1, 11, 12));
 }
 
@@ -219,7 +219,7 @@ fn peers_without_an_id_doubles_and_equal_ids_are_odd_but_legal() {
         (&[], None),
     ] {
         let mut cluster = Cluster::default();
-        cluster.put(Arc::new(region(1, ("", ""), (1, 1), peers)));
+        cluster.put(region(1, ("", ""), (1, 1), peers));
         assert_eq!(hint(&mut cluster, &[9, 0]), expected, "{peers:?}");
         cluster.check_invariants();
     }
@@ -231,7 +231,7 @@ fn no_more_than_a_bounded_number_of_pairs_is_remembered() {
     for id in 1..=100 {
         let peers = [(1, id), (id + 1, 1000 + id)];
         let (start, end) = (format!("{id:03}"), format!("{:03}", id + 1));
-        cluster.put(Arc::new(region(id, (&start, &end), (1, 1), &peers)));
+        cluster.put(region(id, (&start, &end), (1, 1), &peers));
     }
     let stats = |leader_num| StoreStats { leader_num, ..StoreStats::default() };
     for id in 2..=101 {

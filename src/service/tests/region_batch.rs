@@ -40,7 +40,7 @@ fn catalog(state: &State) -> Vec<pb::RegionMeta> {
     let cluster = state.cluster.lock().unwrap();
     cluster.check_invariants();
     assert!((0..10).all(|id| !cluster.is_being_edited(RegionId(id))));
-    cluster.regions_from(RegionId(0)).map(|region| pb::RegionMeta::from(&**region)).collect()
+    cluster.regions_from(RegionId(0)).map(pb::RegionMeta::from).collect()
 }
 
 /// Few ids, keys and epochs, so that every rule is met: limits, stale, unchanged, changed, overlapping, the same id twice.
@@ -96,7 +96,7 @@ proptest! {
         prop_assert_eq!(codes(at_once), codes(one_by_one));
         let kept = catalog(&batched.state);
         let found = batched.stop_and_read();
-        prop_assert_eq!(found.regions.iter().map(|region| pb::RegionMeta::from(&**region)).collect::<Vec<_>>(), kept);
+        prop_assert_eq!(found.regions.iter().map(pb::RegionMeta::from).collect::<Vec<_>>(), kept);
     }
 }
 

@@ -156,7 +156,7 @@ fn a_region_that_is_longer_than_any_answer_is_told_alone() {
     let key = |first: u8| [&[first][..], &vec![b'k'; 5 << 20]].concat();
     for (id, start, end) in [(1, vec![], key(b'a')), (2, key(b'a'), key(b'b')), (3, key(b'b'), vec![])] {
         let meta = pb::RegionMeta { id, start_key: start, end_key: end, ..Default::default() };
-        state.cluster.lock().unwrap().put(Arc::new((&meta).into()));
+        state.cluster.lock().unwrap().put((&meta).into());
     }
     let pd = Pd::in_memory(state, RequestLimits::default());
     assert_eq!(ids_of(&pd, "", "", 0), (vec![1], true));

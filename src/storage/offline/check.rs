@@ -1,12 +1,11 @@
 //! Tells what a workdir holds, without writing to it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::on_disk;
-use crate::core::{Cluster, Limits, Region};
+use crate::core::{Cluster, Limits, Regions};
 use crate::storage::StorageError;
 use crate::storage::dir::Dir;
 use crate::storage::lock::Lock;
@@ -48,11 +47,11 @@ pub struct ManifestReport {
     pub synced_bytes: Option<u64>,
 }
 
-/// A report, and the regions by ascending id.
+/// A report, and the regions.
 #[derive(Clone, Debug)]
 pub struct Dump {
     pub report: Report,
-    pub regions: Vec<Arc<Region>>,
+    pub regions: Regions,
 }
 
 /// Reads and checks a workdir as a server does at its start. Damage is reported, not returned.
@@ -86,7 +85,7 @@ fn dump_in(dir: &Dir) -> Result<Dump, StorageError> {
     let limits = contents.limits();
     let warnings = contents.warnings().to_vec();
     let synced = contents.checkpoint.and_then(|checkpoint| checkpoint.synced);
-    let mut regions = Vec::new();
+    let mut regions = Regions::default();
     let manifest = contents.manifest.map(|(name, mut replayed)| {
         regions = std::mem::take(&mut replayed.regions);
         let synced = synced.filter(|synced| synced.manifest == name).map(|synced| synced.bytes);
@@ -99,8 +98,8 @@ fn dump_in(dir: &Dir) -> Result<Dump, StorageError> {
 /// Tells whether the regions may stand side by side.
 pub(super) fn overlap(dir: &Dir, contents: &Contents) -> Result<(), StorageError> {
     let Some((name, replayed)) = &contents.manifest else { return Ok(()) };
-    match Cluster::restore(replayed.regions.clone()) {
-        Ok(_) => Ok(()),
+    match Cluster::check_overlaps(&replayed.regions) {
+        Ok(()) => Ok(()),
         Err(overlap) => Err(overlap_error(&dir.path.join(name), overlap)),
     }
 }

@@ -27,7 +27,7 @@ fn open_with(content: &[(&str, &[u8])]) -> (TempDir, Result<Opened, StorageError
 }
 
 fn regions_of(opened: &mut Opened) -> Vec<Region> {
-    opened.take_snapshot().regions.iter().map(|region| Region::clone(region)).collect()
+    opened.take_snapshot().regions.iter().cloned().collect()
 }
 
 #[track_caller]
@@ -70,7 +70,7 @@ fn each_workdir_of_the_reference_opens_as_a_good_server_should() {
             let mut opened = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert!(matches!(opened.found, Found::Rewrite { .. }), "{what}");
             let snapshot = opened.take_snapshot();
-            let regions: Vec<_> = snapshot.regions.iter().map(|region| in_json(region)).collect();
+            let regions: Vec<_> = snapshot.regions.iter().map(in_json).collect();
             assert_eq!(Value::from(regions), good["regions"], "{what}");
             assert_eq!(Value::from(snapshot.issued.ids), good["id_current"], "{what}");
             assert_eq!(Value::from(snapshot.issued.timestamps), good["ts_current"], "{what}");

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::*;
+use crate::core::Region;
 use crate::storage::record::{BATCH_LEN_MAX, RegionState};
 use crate::storage::testing::{Ours, plain, raw, region};
 
@@ -18,7 +19,7 @@ fn limits(ids: u64, timestamps: u64) -> Limits {
 }
 
 fn catalog(replayed: &Replayed) -> Vec<Region> {
-    replayed.regions.iter().map(|region| Region::clone(region)).collect()
+    replayed.regions.iter().cloned().collect()
 }
 
 fn assert_damaged(result: Result<Replayed, StorageError>, at: u64, word: &str) {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::*;
-use crate::core::{Peer, PeerId, StoreId, uvarint};
+use crate::core::{Peer, PeerId, Region, StoreId, uvarint};
 use crate::storage::record::{RECORD_LEN_MAX, RegionState};
 use crate::storage::testing::{plain, raw, region};
 
@@ -54,8 +54,8 @@ fn the_last_record_of_an_id_wins_whatever_its_epoch() {
     let moved = Region::new(RegionId(1), b"x", b"", crate::core::Epoch::default(), peers);
     record::push_put(&mut newer, &moved, RegionState::Plain, false);
     let replayed = read(&[one(), two(), newer].concat()).unwrap();
-    assert_eq!(*replayed.regions[0], moved);
-    assert_eq!(*replayed.regions[1], region(2, "f", "m"));
+    assert_eq!(replayed.regions.get(RegionId(1)), Some(&moved));
+    assert_eq!(replayed.regions.get(RegionId(2)), Some(&region(2, "f", "m")));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn what_is_missing_behind_the_epoch_is_zero() {
     for behind in [&b""[..], b"\x00", b"\x00\x00"] {
         let replayed = read(&raw(7, &body(behind))).unwrap();
         assert_eq!(
-            *replayed.regions[0],
-            Region::new(RegionId(3), b"m", b"p", crate::core::Epoch { version: 5, conf_version: 6 }, [])
+            replayed.regions.get(RegionId(3)),
+            Some(&Region::new(RegionId(3), b"m", b"p", crate::core::Epoch { version: 5, conf_version: 6 }, []))
         );
     }
 }
@@ -250,5 +250,5 @@ fn records_longer_than_the_window_are_read() {
     let key = "k".repeat(3 << 20);
     let giant = region(9, "n", &format!("n{key}"));
     let replayed = read(&[one(), plain(&giant), two()].concat()).unwrap();
-    assert_eq!(*replayed.regions[2], giant);
+    assert_eq!(replayed.regions.get(RegionId(9)), Some(&giant));
 }

@@ -157,7 +157,7 @@ fn ten_thousand_edits_are_answered_and_stored_as_one_after_the_other() {
     let first = running.take(Kind::Timestamp, 100).unwrap();
     assert_eq!(answers.into_iter().map(wait).collect::<Vec<_>>(), expected);
     let regions = running.regions();
-    assert!(serial.regions_from(RegionId(0)).eq(&regions));
+    assert!(serial.regions_from(RegionId(0)).eq(regions.iter().map(|region| &**region)));
     // Killed: nothing is written at the end.
     let killed = tempfile::tempdir().unwrap();
     copy(dir.path(), killed.path());
@@ -173,7 +173,7 @@ fn run_one(edit: &Edit, cluster: &mut Cluster) -> Answer {
         Edit::Put(region) => match cluster.judge(region) {
             Ok(Verdict::Unchanged) => Ok(EditOutcome::Stored),
             Ok(Verdict::Changed) => {
-                cluster.put(region.clone());
+                cluster.put((**region).clone());
                 Ok(EditOutcome::Stored)
             }
             Err(refusal) => Err(EditError::Refused(refusal)),

@@ -1,6 +1,7 @@
 //! The layer as a whole: open, start, write, stop, open again. A module a behaviour.
 
 mod batching;
+mod bootstrapping;
 mod conversion;
 mod damage;
 pub(crate) mod disk;

@@ -37,7 +37,8 @@ impl Reference {
         let manifest = dir.join(current);
         let content = fs::read(&manifest).map_err(|error| error.to_string())?;
         let regions = replay(&content)?;
-        let cluster = Cluster::restore(regions.into_values().collect()).map_err(|overlap| format!("{overlap:?}"))?;
+        let cluster =
+            Cluster::restore(regions.into_values().collect::<Vec<_>>()).map_err(|overlap| format!("{overlap:?}"))?;
         let given = match fs::read(dir.join(STATE_FILE)) {
             Ok(bytes) => Checkpoint::decode(&bytes)?.limits,
             Err(_) => Limits::default(),
@@ -46,7 +47,7 @@ impl Reference {
     }
 
     pub fn regions(&self) -> BTreeMap<RegionId, Arc<Region>> {
-        self.cluster.regions_from(RegionId(0)).map(|region| (region.id(), region.clone())).collect()
+        self.cluster.regions_from(RegionId(0)).map(|region| (region.id(), Arc::new(region.clone()))).collect()
     }
 
     /// Stores a region and appends it, of which `written` bytes get into the file (all, unless it is killed there). Returns
@@ -55,7 +56,7 @@ impl Reference {
         if self.cluster.judge(region).is_err() {
             return false;
         }
-        self.cluster.put(region.clone());
+        self.cluster.put(Region::clone(region));
         let mut bytes = Vec::new();
         record::push_put(&mut bytes, region, RegionState::Plain, false);
         self.append(&bytes[..written.min(bytes.len())]);
@@ -110,7 +111,7 @@ fn replay(mut rest: &[u8]) -> Result<BTreeMap<RegionId, Arc<Region>>, String> {
         if payload[4] == TYPE_REGION {
             match decode::region(&payload[HEADER_LEN - 4..]).map_err(str::to_owned)?.0 {
                 Change::Put(region) => {
-                    regions.insert(region.id(), region);
+                    regions.insert(region.id(), Arc::new(region));
                 }
                 Change::Delete(id) => {
                     regions.remove(&id);

@@ -92,14 +92,14 @@ impl Running {
     pub fn regions(&self) -> Vec<Arc<Region>> {
         let cluster = self.state.cluster.lock().unwrap();
         cluster.check_invariants();
-        cluster.regions_from(RegionId(0)).cloned().collect()
+        cluster.regions_from(RegionId(0)).cloned().map(Arc::new).collect()
     }
 }
 
 /// What a workdir holds, by opening it without serving.
 pub fn read(fs: impl Fs, dir: &Path) -> Result<(Vec<Arc<Region>>, Limits), StorageError> {
     let snapshot = Opened::open(Arc::new(fs), dir)?.take_snapshot();
-    Ok((snapshot.regions, snapshot.issued))
+    Ok((snapshot.regions.iter().cloned().map(Arc::new).collect(), snapshot.issued))
 }
 
 /// The state file as it is.

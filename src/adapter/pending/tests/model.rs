@@ -167,7 +167,7 @@ impl World {
 
     /// Sends the next batch. Returns whether there was one.
     fn send(&mut self, fate: Fate) -> bool {
-        let limits = BatchLimits { regions: 3, ..LIMITS };
+        let limits = BatchLimits { removals: 2, regions: 3, ..LIMITS };
         let Some(batch) = self.pending.next_batch(limits) else { return false };
         let is_answered = matches!(fate, Fate::Answered);
         let seen = |len| match fate {
@@ -198,6 +198,9 @@ impl World {
                 }
             }
         }
+        if let (false, Batch::Puts(puts)) = (is_answered, &batch) {
+            self.pending.postpone(&puts[0]);
+        }
         self.pd.check_invariants();
         true
     }
@@ -206,7 +209,7 @@ impl World {
         match self.pd.judge(region) {
             Err(_) => return Answer::Blocked,
             Ok(Verdict::Unchanged) => {}
-            Ok(Verdict::Changed) => self.pd.put(Arc::clone(region)),
+            Ok(Verdict::Changed) => self.pd.put(Region::clone(region)),
         }
         Answer::Accepted
     }
@@ -241,7 +244,7 @@ proptest! {
             ids.into_iter().for_each(|id| world.report(id));
         }
         world.settle();
-        let known: Vec<Region> = world.pd.regions_from(RegionId(0)).map(|region| (**region).clone()).collect();
+        let known: Vec<Region> = world.pd.regions_from(RegionId(0)).cloned().collect();
         let own: Vec<Region> = world.store.keys().map(|&id| world.region(id)).collect();
         prop_assert_eq!(known, own);
         prop_assert_eq!(world.pending.unacknowledged(), 0);

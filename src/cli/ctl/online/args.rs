@@ -1,17 +1,13 @@
 //! The flags and words of the commands that ask a running PD, each with its test.
 
-use std::env::{self, VarError};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::cli::ctl::form::Form;
 use crate::cli::flags::{Flag, Group, Value, Word};
-use crate::cli::{Exit, Failure, keys, time};
+use crate::cli::{Exit, Failure, keys, pd_addr, time};
 use crate::client::{Client, ClientOptions};
 
-/// The address where nothing says otherwise.
-const ADDR: &str = "127.0.0.1:2379";
-/// Says otherwise where no flag does.
-const ADDR_VARIABLE: &str = "PD_ADDR";
 /// The most that a server takes; a lower limit is the server's to tell.
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
@@ -54,13 +50,7 @@ impl Default for Args {
 impl Args {
     /// A client of the PD that the command line names, or else the environment.
     pub fn client(&self) -> Result<Client, Failure> {
-        let variable = match (&self.addr, env::var(ADDR_VARIABLE)) {
-            (None, Err(VarError::NotUnicode(addr))) => {
-                return Err(Failure::new(Exit::Usage, format!("{ADDR_VARIABLE} is not HOST:PORT: {addr:?}")));
-            }
-            (_, addr) => addr.ok().filter(|addr| !addr.is_empty()),
-        };
-        let addr = self.addr.clone().or(variable).unwrap_or_else(|| ADDR.to_owned());
+        let addr = pd_addr::resolve(self.addr.as_deref())?;
         let options =
             ClientOptions { timeout: self.timeout, request_bytes_max: REQUEST_BYTES_MAX, ..ClientOptions::new(&addr) };
         Ok(Client::new(options)?)
@@ -119,7 +109,7 @@ const ADDRS: Flag<Args> = Flag {
     name: "addr",
     value: "HOST:PORT",
     help: "the PD; several addresses of one with commas between them",
-    default: |_| format!("{ADDR_VARIABLE} in the environment, or {ADDR}"),
+    default: |_| pd_addr::DEFAULT.to_owned(),
     set: |args, value| value.text().map(|addr| args.addr = Some(addr)),
 };
 
@@ -139,22 +129,15 @@ const TIMEOUT: Flag<Args> = Flag {
     value: "TIME",
     help: "how long to wait for an answer, as 500ms or 1m30s",
     default: |args| time::short(args.timeout),
-    set: |args, value| {
-        let timeout = value.text().ok().and_then(|text| time::read(&text));
-        args.timeout = timeout.filter(|timeout| (TIMEOUT_MIN..=TIMEOUT_MAX).contains(timeout)).ok_or_else(|| {
-            format!("a time from {} to {}, as 2s, 500ms or 1m30s", time::short(TIMEOUT_MIN), time::short(TIMEOUT_MAX))
-        })?;
-        Ok(())
-    },
+    set: |args, value| time::read_within(&value.text()?, TIMEOUTS).map(|timeout| args.timeout = timeout),
 };
-const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 
 #[test]
 fn timeout_is_a_time_with_its_unit() {
     assert_eq!(parse(&[]).unwrap().timeout, Duration::from_secs(2));
     assert_eq!(parse(&["--timeout", "1.5s"]).unwrap().timeout, Duration::from_millis(1500));
-    assert_eq!(parse(&["--timeout", "24h"]).unwrap().timeout, TIMEOUT_MAX);
+    assert_eq!(parse(&["--timeout", "24h"]).unwrap().timeout, *TIMEOUTS.end());
     for text in ["0s", "0", "2", "", "s", "-1s", "999us", "24h1ns", "1 s"] {
         assert!(parse(&["--timeout", text]).unwrap_err().contains("expected a time from 1ms to 1d"), "{text}");
     }

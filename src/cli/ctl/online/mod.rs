@@ -2,7 +2,6 @@
 
 mod args;
 mod show;
-mod table;
 
 use self::args::{Args, COUNTS, ID, KEY, LIST, OUTPUT, OUTPUT_AND_KEYS, PLACE, SCAN};
 use crate::cli::flags::Command;

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::table::{size, table};
 use crate::cli::ctl::form::{Form, json};
 use crate::cli::ctl::regions::{self, RegionJson};
+use crate::cli::table::{size, table};
 use crate::cli::{printable, time};
 use crate::client::{Durability, Status, Store};
 use crate::core::{Region, RegionId};

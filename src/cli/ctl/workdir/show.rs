@@ -23,13 +23,12 @@ pub fn report(report: &Report, form: Form) -> String {
 /// A report and the regions; in text each line of the report opens with `#`.
 pub fn dump(dump: &Dump, form: Form, hex: bool) -> String {
     match form {
-        Form::Json => json(&DumpJson {
-            report: &dump.report,
-            regions: dump.regions.iter().map(|region| RegionJson::from(&**region)).collect(),
-        }),
+        Form::Json => {
+            json(&DumpJson { report: &dump.report, regions: dump.regions.iter().map(RegionJson::from).collect() })
+        }
         Form::Text => {
             let mut text = report_text(&dump.report, "# ");
-            for region in &dump.regions {
+            for region in dump.regions.iter() {
                 writeln!(text, "{}", regions::fields(region, hex).join(" ")).expect(STRING);
             }
             text

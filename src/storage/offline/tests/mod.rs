@@ -41,7 +41,7 @@ fn ours() -> TempDir {
 
 fn read(dir: &Path) -> Result<(Vec<Region>, Limits), StorageError> {
     let snapshot = Opened::open(Arc::new(OsFs), dir)?.take_snapshot();
-    Ok((snapshot.regions.iter().map(|region| Region::clone(region)).collect(), snapshot.issued))
+    Ok((snapshot.regions.iter().cloned().collect(), snapshot.issued))
 }
 
 fn change(dir: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
