@@ -11,8 +11,8 @@ const REQUEST_SLOTS: usize = 128;
 /// Calls that a connection may have under way; a client's further calls wait at the client.
 const STREAMS_MAX: i32 = 1024;
 
-/// Memory that gRPC may take for connections (some 20 KiB each) and for messages on their way to the server. It holds a
-/// message of any length before it refuses it; with this much taken it gives up calls and closes connections without one.
+/// Memory that gRPC may take for connections (some 20 KiB each) and for messages on their way to the server. It looks at a
+/// message's length only when it has all of it; with this much taken it gives up calls and closes connections without one.
 const MEMORY_BYTES: usize = 512 << 20;
 
 /// A connection that has sent no HTTP/2 preface by then is closed. It holds a descriptor.

@@ -18,7 +18,9 @@ pub const CONTINUATION: u8 = 9;
 pub const UNKNOWN: u8 = 0x77;
 
 /// Flags of frames.
+pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
 
 /// The longest payload that a server takes unless it says otherwise.
 pub const PAYLOAD_BYTES_MAX: usize = 16_384;
@@ -28,7 +30,8 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// What opens a connection.
+/// What opens a connection. It confirms none of the server's settings: before that gRPC 1.56 holds a client to no limit of
+/// headers (16 MiB instead of 16 KiB) or of streams.
 pub fn hello() -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()
 }
@@ -69,11 +72,11 @@ pub fn streams() -> impl Iterator<Item = u32> {
     (1..).step_by(2)
 }
 
-/// Sends `len` bytes of DATA on stream 1 of a connection that has said hello, as fast as the server's windows let it, until
+/// Sends `len` bytes of DATA on stream 1 of a connection that has sent `begun` bytes of it, as fast as the server's windows let it, until
 /// the server has enough. Returns how many it took.
-pub fn send_data(mut stream: TcpStream, len: usize) -> usize {
+pub fn send_data(mut stream: TcpStream, begun: i64, len: usize) -> usize {
     let mut frames = stream.try_clone().unwrap();
-    let (mut sent, mut stream_window, mut connection_window) = (0, 65_535, 65_535);
+    let (mut sent, mut stream_window, mut connection_window) = (0, 65_535 - begun, 65_535 - begun);
     let mut first_window = 65_535;
     let mut head = [0; 9];
     while sent < len {
@@ -99,13 +102,15 @@ pub fn send_data(mut stream: TcpStream, len: usize) -> usize {
         match (head[3], number(&head[5..])) {
             (WINDOW_UPDATE, 0) => connection_window += number(&payload),
             (WINDOW_UPDATE, _) => stream_window += number(&payload),
-            (SETTINGS, _) => {
+            (SETTINGS, _) if head[4] == 0 => {
+                // Until then the server insists on the windows from before.
+                drop(stream.write_all(&frame(SETTINGS, ACK, 0, b"")));
                 for entry in payload.chunks(6).filter(|entry| entry[..2] == [0, 4]) {
                     stream_window += number(&entry[2..]) - first_window;
                     first_window = number(&entry[2..]);
                 }
             }
-            (PING, _) if head[4] == 0 => drop(stream.write_all(&frame(PING, 1, 0, &payload))),
+            (PING, _) if head[4] == 0 => drop(stream.write_all(&frame(PING, ACK, 0, &payload))),
             // It ends the call, or the connection.
             (RST_STREAM | HEADERS | GO_AWAY, _) => break,
             _ => {}
