@@ -10,12 +10,12 @@ const ATTACKERS: u64 = 4;
 /// Frames that each of them sends, unless the server has enough before.
 const FRAMES: usize = 30_000;
 /// What all of them may cost.
-const GROWTH_MAX: u64 = 64 * MIB;
+const GROWTH_MAX: u64 = 96 * MIB;
 
 /// Calls that each attacker opens and resets, and what they may cost: some 13 KiB each until they have been looked at.
 const RESETS: usize = 5_000;
 const RESETS_GROWTH_MAX: u64 = 384 * MIB;
-/// Blocks of headers that each attacker sends. One becomes some 800 KiB in memory while its connection is there.
+/// Blocks of headers that each attacker sends. One becomes some 600 KiB in memory while its connection is there.
 const BOMBS: usize = 50;
 const HEADERS_GROWTH_MAX: u64 = 320 * MIB;
 

@@ -1,5 +1,5 @@
-//! Input that nobody means well with, at the port of the real program: messages, frames and connections. While it comes and
-//! afterwards other clients are served, and the server's memory grows by no more than `SECURITY.md` says.
+//! Input that nobody means well with, at the port of the real program: messages, frames and connections. Afterwards,
+//! and during most of it, other clients are served, and the server's memory grows by no more than `SECURITY.md` says.
 
 mod connections;
 mod frames;
