@@ -21,7 +21,11 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
+<<<<<<< HEAD
 .PHONY: help run cluster build test crash fuzz test-foreign bench reach lint doc ci deps
+=======
+.PHONY: help run cluster build test fuzz test-foreign bench reach lint doc ci deps tools
+>>>>>>> trouble
 .NOTPARALLEL:
 
 help:
@@ -91,7 +95,11 @@ lint: deps
 doc: deps
 	cargo doc $(CARGO_FLAGS) --no-deps --document-private-items
 
-ci: lint test crash test-foreign
+ci: tools lint test crash test-foreign
+
+# What some tests need, and are left out without; with PD_LITE_TEST_EVERYTHING in the environment they fail instead.
+tools:
+	@if ! { command -v strace && command -v unshare && command -v nsenter; } >/dev/null; then $(call install,strace util-linux mount); fi
 
 # What compiling the gRPC core takes besides Rust and make.
 deps:

@@ -4,12 +4,13 @@
 use std::fs;
 use std::process::Command;
 
+use crate::support::strace;
+
 const CALLS: &str = "fsync,fdatasync,ftruncate,pwrite64";
 
 #[test]
 fn interrupted_system_calls_are_repeated() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        println!("not tried: there is no strace");
+    if !strace::is_there() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grpcio::{ChannelBuilder, Environment, ServerBuilder};
+use grpcio::{ChannelBuilder, Environment, ResourceQuota, ServerBuilder};
 
 /// Calls that a completion queue can accept at once; the others wait inside gRPC. Each slot is memory that is always held.
 const REQUEST_SLOTS: usize = 128;
 
 /// Calls that a connection may have under way; a client's further calls wait at the client.
 const STREAMS_MAX: i32 = 1024;
+
+/// Memory that gRPC may take for connections (some 20 KiB each) and for messages on their way to the server. It looks at a
+/// message's length only when it has all of it; with this much taken it gives up calls and closes connections without one.
+const MEMORY_BYTES: usize = 512 << 20;
 
 /// A connection that has sent no HTTP/2 preface by then is closed. It holds a descriptor.
 const HANDSHAKE_MS_MAX: i32 = 10_000;
@@ -25,6 +29,7 @@ const CLIENT_PING_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// A builder with the settings of the server and of every connection.
 pub(super) fn builder(env: Arc<Environment>, request_bytes_max: usize) -> ServerBuilder {
     let channel = ChannelBuilder::new(Arc::clone(&env))
+        .set_resource_quota(ResourceQuota::new(None).resize_memory(MEMORY_BYTES))
         // A second process on the port has to fail, not to take half of the calls.
         .reuse_port(false)
         // Unknown fields take more than 40 times their size in memory.

@@ -30,7 +30,8 @@ const READY: [&str; 2] = ["PD-lite service listening on ", "TinyKv service liste
 pub struct Launch {
     addr: Option<String>,
     args: Vec<String>,
-    file_blocks_max: Option<u32>,
+    /// The command that the program is an argument of, if any.
+    within: Vec<String>,
 }
 
 impl Launch {
@@ -53,10 +54,26 @@ impl Launch {
         self
     }
 
-    /// Makes every write behind this many blocks of 512 bytes of a file fail (EFBIG): a disk that goes bad.
-    pub fn file_blocks_max(mut self, blocks: u32) -> Self {
-        self.file_blocks_max = Some(blocks);
+    /// Runs the program by a command that becomes it, so that signals and exit codes are its own.
+    pub fn within<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.within.extend(words.into_iter().map(Into::into));
         self
+    }
+
+    /// Makes every write behind this many blocks of 512 bytes of a file fail (EFBIG): a disk that goes bad.
+    pub fn file_blocks_max(self, blocks: u32) -> Self {
+        // POSIX counts in blocks of 512 bytes.
+        self.limited("-f", blocks)
+    }
+
+    /// Gives the process this many file descriptors.
+    #[allow(dead_code)]
+    pub fn descriptors_max(self, count: u32) -> Self {
+        self.limited("-n", count)
+    }
+
+    fn limited(self, what: &str, most: u32) -> Self {
+        self.within(["sh", "-c", &format!("ulimit {what} \"$0\"; exec \"$@\""), &most.to_string()])
     }
 
     /// Starts a server that is expected to serve.
@@ -75,13 +92,12 @@ impl Launch {
     /// The command line, for whoever does more with it than wait until it serves.
     pub fn command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_pd-lite");
-        let mut command = match self.file_blocks_max {
+        let mut command = match self.within.split_first() {
             None => Command::new(program),
-            Some(blocks) => {
-                let mut shell = Command::new("sh");
-                // POSIX counts in blocks of 512 bytes.
-                shell.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string(), program]);
-                shell
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
             }
         };
         command.args(["pd", "--addr", self.addr.as_deref().unwrap_or("127.0.0.1:0")]).args(&self.args);

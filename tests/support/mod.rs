@@ -1,23 +1,36 @@
-//! What the tests share: a server process, a client, a server that answers as a test wants, JSON and hex, workdirs of the
-//! reference, a scanner of source text.
+//! What the tests share: a server process, its memory, a disk that fills and one that fails, a client, a server that answers
+//! as a test wants, JSON and hex, workdirs of the reference, a scanner of source text.
 
 pub mod client;
 pub mod launch;
+pub mod memory;
 pub mod reference;
 pub mod relay;
 pub mod rng;
+pub mod small_disk;
 pub mod source;
+pub mod strace;
 pub mod tso_pd;
 pub mod wire;
 
 pub use client::{Client, Failure};
 pub use launch::{EXIT_DAMAGED, EXIT_DISK, EXIT_IN_USE, Launch, Server};
 pub use relay::Relay;
+pub use small_disk::SmallDisk;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Says that something is not tried on this machine, and why. Where everything has to be tried, as in CI, that is a failure.
+pub fn not_tried(why: &str) {
+    assert!(env::var_os("PD_LITE_TEST_EVERYTHING").is_none(), "not tried: {why}");
+    // Not by `eprintln`, whose text is only shown when a test fails.
+    let _ = writeln!(std::io::stderr(), "not tried: {why}");
+}
 
 /// A loopback address on which every port is free: no other process, and no other call in this one, has it.
 pub fn own_host() -> String {
