@@ -21,11 +21,7 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-<<<<<<< HEAD
-.PHONY: help run cluster build test crash fuzz test-foreign bench reach lint doc ci deps
-=======
-.PHONY: help run cluster build test fuzz test-foreign bench reach lint doc ci deps tools
->>>>>>> trouble
+.PHONY: help run cluster build test crash fuzz test-foreign bench reach lint doc ci deps tools
 .NOTPARALLEL:
 
 help:
