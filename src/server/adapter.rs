@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use grpcio::{Method, Service, ServiceBuilder, UnarySink, UnarySinkResult};
 
 use super::calls::{Call, Calls};
+use super::request::{Reader, unread};
 use super::status::status;
 use super::stream;
 use crate::proto::{pd_methods, pdlite, pdlite_methods};
@@ -21,13 +22,14 @@ use crate::service::{Answer, Error, Pd, Reply};
 pub(super) struct Adapter {
     pd: Arc<Pd>,
     calls: Arc<Calls>,
+    request_bytes_max: usize,
     builder: ServiceBuilder,
 }
 
 /// The methods of `pb.PD` and `pdlite.v1.PdLite`.
 pub(super) fn service(pd: &Arc<Pd>, calls: &Arc<Calls>, request_bytes_max: usize) -> Service {
-    let request_bytes_max = u64::try_from(request_bytes_max).unwrap_or(u64::MAX);
-    Adapter::new(pd, calls)
+    let limit = u64::try_from(request_bytes_max).unwrap_or(u64::MAX);
+    Adapter::new(pd, calls, request_bytes_max)
         .add(&pd_methods::STORE_HEARTBEAT, Pd::store_heartbeat)
         .add(&pd_methods::REGION_HEARTBEAT, Pd::region_heartbeat)
         .add(&pd_methods::REMOVE_REGION, Pd::remove_region)
@@ -38,7 +40,7 @@ pub(super) fn service(pd: &Arc<Pd>, calls: &Arc<Calls>, request_bytes_max: usize
         .add(&pdlite_methods::GET_REGIONS_BY_KEYS, Pd::get_regions_by_keys)
         .add(&pdlite_methods::SCAN_REGIONS, Pd::scan_regions)
         .add(&pdlite_methods::GET_STORES, Pd::get_stores)
-        .add(&pdlite_methods::GET_STATUS, move |pd: &Pd, request| get_status(pd, request, request_bytes_max))
+        .add(&pdlite_methods::GET_STATUS, move |pd: &Pd, request| get_status(pd, request, limit))
         .add_stream(&pdlite_methods::TSO, Pd::tso)
         .build()
 }
@@ -57,8 +59,8 @@ fn get_status(
 }
 
 impl Adapter {
-    pub(super) fn new(pd: &Arc<Pd>, calls: &Arc<Calls>) -> Self {
-        Self { pd: Arc::clone(pd), calls: Arc::clone(calls), builder: ServiceBuilder::new() }
+    pub(super) fn new(pd: &Arc<Pd>, calls: &Arc<Calls>, request_bytes_max: usize) -> Self {
+        Self { pd: Arc::clone(pd), calls: Arc::clone(calls), request_bytes_max, builder: ServiceBuilder::new() }
     }
 
     pub(super) fn add<Q, A>(
@@ -71,8 +73,13 @@ impl Adapter {
         A: Send + 'static,
     {
         let (pd, calls) = (Arc::clone(&self.pd), Arc::clone(&self.calls));
-        self.builder = self.builder.add_unary_handler(method, move |ctx, request, sink| {
+        let reader = Reader::new(method, self.request_bytes_max);
+        self.builder = self.builder.add_unary_handler(&unread(method), move |ctx, bytes, sink| {
             let call = calls.begin();
+            let request = match reader.read(bytes) {
+                Ok(request) => request,
+                Err(status) => return ctx.spawn(finish(call, sink.fail(status))),
+            };
             match begin(&pd, &calls, || handle(&pd, &request)) {
                 Ok(Reply::Now(reply)) => ctx.spawn(finish(call, send(sink, Ok(reply)))),
                 Err(error) => ctx.spawn(finish(call, send(sink, Err(error)))),
@@ -99,8 +106,10 @@ impl Adapter {
         A: Send + 'static,
     {
         let (pd, calls) = (Arc::clone(&self.pd), Arc::clone(&self.calls));
-        self.builder = self.builder.add_duplex_streaming_handler(method, move |ctx, requests, sink| {
-            ctx.spawn(stream::serve(Arc::clone(&pd), Arc::clone(&calls), handle.clone(), requests, sink));
+        let reader = Reader::new(method, self.request_bytes_max);
+        self.builder = self.builder.add_duplex_streaming_handler(&unread(method), move |ctx, requests, sink| {
+            let reader = reader.clone();
+            ctx.spawn(stream::serve(Arc::clone(&pd), Arc::clone(&calls), handle.clone(), reader, requests, sink));
         });
         self
     }

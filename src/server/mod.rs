@@ -8,6 +8,7 @@ mod addr;
 mod bind;
 mod calls;
 mod holder;
+mod request;
 mod settings;
 mod status;
 mod stop;
@@ -77,7 +78,7 @@ impl Server {
     pub fn bind_stores(options: &ServerOptions, store: Arc<dyn StoreCalls>) -> Result<Self, BindError> {
         grpcio::redirect_log();
         let calls = Arc::new(Calls::default());
-        let service = stores::service(&store, &calls);
+        let service = stores::service(&store, &calls, options.request_bytes_max);
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 
@@ -88,10 +89,8 @@ impl Server {
         calls: Arc<Calls>,
     ) -> Result<Self, BindError> {
         let env = Arc::new(EnvBuilder::new().cq_count(options.threads.max(1)).name_prefix("grpc-poll").build());
-        let mut grpc = settings::builder(env, options.request_bytes_max)
-            .register_service(service)
-            .build()
-            .expect("a new environment's queues are open");
+        let mut grpc =
+            settings::builder(env).register_service(service).build().expect("a new environment's queues are open");
         let port = grpc
             .add_listening_port(endpoint.to_string(), ServerCredentials::insecure())
             .map_err(|_| bind::lost(&options.addr, endpoint))?;

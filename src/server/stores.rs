@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use grpcio::{Method, RpcStatus, RpcStatusCode, Service, ServiceBuilder};
 
 use super::calls::Calls;
+use super::request::{Reader, unread};
 use crate::proto::{serve as pb, serve_methods as methods};
 
 /// What a call of another store ends with, once the disk has what it asks for.
@@ -41,33 +42,41 @@ impl From<StoreCallError> for RpcStatus {
 }
 
 /// The service `pdlite.serve.v1.Stores`.
-pub(super) fn service(store: &Arc<dyn StoreCalls>, calls: &Arc<Calls>) -> Service {
+pub(super) fn service(store: &Arc<dyn StoreCalls>, calls: &Arc<Calls>, request_bytes_max: usize) -> Service {
+    let (take, share) = (&methods::TAKE_LEAD, &methods::SHARE_LEADS);
     let mut builder = ServiceBuilder::new();
-    builder = add(builder, &methods::TAKE_LEAD, store, calls, |store, request| store.take_lead(request));
-    builder = add(builder, &methods::SHARE_LEADS, store, calls, |store, request| store.share_leads(request));
+    let reader = Reader::new(take, request_bytes_max);
+    builder = add(builder, take, reader, store, calls, |store, request| store.take_lead(request));
+    let reader = Reader::new(share, request_bytes_max);
+    builder = add(builder, share, reader, store, calls, |store, request| store.share_leads(request));
     builder.build()
 }
 
 fn add<Q: 'static, A: Send + 'static>(
     builder: ServiceBuilder,
     method: &Method<Q, A>,
+    reader: Reader<Q>,
     store: &Arc<dyn StoreCalls>,
     calls: &Arc<Calls>,
     handle: fn(&dyn StoreCalls, &Q) -> StoreAnswer<A>,
 ) -> ServiceBuilder {
     let (store, calls) = (Arc::clone(store), Arc::clone(calls));
-    builder.add_unary_handler(method, move |ctx, request, sink| {
+    builder.add_unary_handler(&unread(method), move |ctx, bytes, sink| {
         let call = calls.begin();
-        let answer = (!calls.are_refused()).then(|| handle(&*store, &request));
+        let answer = match reader.read(bytes) {
+            Ok(_) if calls.are_refused() => Err(StoreCallError::NotNow.into()),
+            Ok(request) => Ok(handle(&*store, &request)),
+            Err(status) => Err(status),
+        };
         ctx.spawn(async move {
             let answer = match answer {
-                Some(answer) => answer.await,
-                None => Err(StoreCallError::NotNow),
+                Ok(answer) => answer.await.map_err(RpcStatus::from),
+                Err(status) => Err(status),
             };
             // An error means that the caller has gone: there is nobody to tell.
             let _ = match answer {
                 Ok(answer) => sink.success(answer).await,
-                Err(error) => sink.fail(error.into()).await,
+                Err(status) => sink.fail(status).await,
             };
             drop(call);
         });

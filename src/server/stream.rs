@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use futures::future::{Either, select};
 use futures::{SinkExt, StreamExt};
-use grpcio::{DuplexSink, RequestStream, RpcStatus, RpcStatusCode, WriteFlags};
+use grpcio::{DuplexSink, MessageReader, RequestStream, WriteFlags};
 
 use super::adapter::{begin, end};
 use super::calls::Calls;
+use super::request::Reader;
 use super::status::status;
 use crate::service::{Answer, Error, Pd, Reply};
 
@@ -20,7 +21,8 @@ pub(super) async fn serve<Q, A>(
     pd: Arc<Pd>,
     calls: Arc<Calls>,
     handle: impl Fn(&Pd, &Q) -> Answer<A>,
-    mut requests: RequestStream<Q>,
+    reader: Reader<Q>,
+    mut requests: RequestStream<MessageReader>,
     mut sink: DuplexSink<A>,
 ) {
     let mut refused = calls.refused();
@@ -30,11 +32,9 @@ pub(super) async fn serve<Q, A>(
             Either::Right(_) => break (calls.begin(), status(&Error::Stopped)),
         };
         let call = calls.begin();
-        let request = match next {
-            Some(Ok(request)) => request,
-            Some(Err(grpcio::Error::Codec(error))) => {
-                break (call, RpcStatus::with_message(RpcStatusCode::INTERNAL, error.to_string()));
-            }
+        let request = match next.map(|bytes| bytes.map(|bytes| reader.read(bytes))) {
+            Some(Ok(Ok(request))) => request,
+            Some(Ok(Err(status))) => break (call, status),
             // The client has gone: there is nobody to tell.
             Some(Err(_)) => return,
             None => {

@@ -36,7 +36,7 @@ fn options() -> ServerOptions {
 /// A server whose Tso is `tso`, as a call and as a stream; AllocID is the real one.
 fn serve(tso: impl Fn(&Pd, &pb::TsoRequest) -> Answer<pb::TsoResponse> + Clone + Send + 'static) -> Server {
     let calls = Arc::new(Calls::default());
-    let service = Adapter::new(&pd(), &calls)
+    let service = Adapter::new(&pd(), &calls, options().request_bytes_max)
         .add(&methods::ALLOC_ID, Pd::alloc_id)
         .add(&methods::TSO, tso.clone())
         .add_stream(&pdlite_methods::TSO, tso)
@@ -154,7 +154,7 @@ fn a_panic_is_internal_and_the_last_thing_the_placement_driver_does() {
 fn a_port_lost_between_the_probe_and_the_bind_is_in_use() {
     let thief = TcpListener::bind("127.0.0.1:0").unwrap();
     let calls = Arc::new(Calls::default());
-    let service = Adapter::new(&pd(), &calls).build();
+    let service = Adapter::new(&pd(), &calls, options().request_bytes_max).build();
     let lost = Server::bind_at(thief.local_addr().unwrap(), &options(), service, calls);
     assert!(matches!(lost, Err(BindError::InUse { .. })));
 }

@@ -87,6 +87,21 @@ fn messages_of_4_mib_and_more_are_refused_unread() {
 }
 
 #[test]
+fn compressed_messages_are_refused_and_never_unpacked() {
+    let mut victim = Victim::new();
+    victim.under(CLIENTS, |_, addr| {
+        let client = Client::connect_compressing(addr);
+        // 64 KiB when it is compressed.
+        let zeros = vec![0; 64 << 20];
+        for method in methods().step_by(3) {
+            let refused = client.call(&raw(method), &zeros).unwrap_err();
+            assert_eq!(refused.code, RpcStatusCode::UNIMPLEMENTED, "{method}: {}", refused.message);
+        }
+    });
+    victim.stands(GROWTH_MAX, "compressed messages");
+}
+
+#[test]
 fn random_messages_are_refused_or_served() {
     let mut victim = Victim::new();
     victim.under(CLIENTS, |number, addr| {

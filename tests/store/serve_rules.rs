@@ -3,9 +3,13 @@
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+use grpcio::RpcStatusCode;
+use pd_lite::proto::serve_methods as methods;
+
 use super::adapting::eventually;
 use super::serving::{Cluster, PROGRAM, regions};
-use crate::support::{EXIT_DAMAGED, EXIT_IN_USE, Launch, files};
+use crate::support::relay::raw;
+use crate::support::{Client, EXIT_DAMAGED, EXIT_IN_USE, Launch, files};
 
 const EXIT_RUNTIME: i32 = 1;
 const EXIT_USAGE: i32 = 2;
@@ -91,6 +95,23 @@ fn an_address_that_is_no_placement_driver_is_told_from_one_that_does_not_answer(
     let (code, stderr) = dial(&cluster.pd_addr());
     cluster.pd().signal("CONT");
     assert!(code == EXIT_NO_ANSWER && stderr.contains("within 5"), "a PD that hangs: {code} {stderr}");
+}
+
+#[test]
+fn a_store_s_port_refuses_what_is_no_message_of_its_own() {
+    let cluster = Cluster::start(&regions(1, 1));
+    let client = Client::connect(cluster.store(1).addr());
+    for method in [methods::TAKE_LEAD.name, methods::SHARE_LEADS.name] {
+        for (body, code) in [
+            (vec![b'x'; 65_537], RpcStatusCode::RESOURCE_EXHAUSTED),
+            (vec![b'x'; 65_536], RpcStatusCode::INTERNAL),
+            // For store 0.
+            (vec![], RpcStatusCode::FAILED_PRECONDITION),
+        ] {
+            let refused = client.call(&raw(method), &body).unwrap_err();
+            assert_eq!(refused.code, code, "{} bytes for {method}: {}", body.len(), refused.message);
+        }
+    }
 }
 
 #[test]

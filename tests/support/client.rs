@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use grpcio::{CallOption, ChannelBuilder, Environment, Method, RpcStatusCode};
+use grpcio::{CallOption, ChannelBuilder, CompressionAlgorithms, Environment, Method, RpcStatusCode};
 use pd_lite::proto::pd::{
     AllocIDRequest, GetRegionByKeyRequest, RegionHeartbeatRequest, RegionMeta, RegionPeer, RemoveRegionRequest,
     SchedulerOperation, StoreHeartbeatRequest, TsoRequest,
@@ -28,6 +28,10 @@ pub struct Failure {
     pub message: String,
 }
 
+fn builder() -> ChannelBuilder {
+    ChannelBuilder::new(environment()).use_local_subchannel_pool(true).enable_http_proxy(false).enable_retry(false)
+}
+
 /// One connection to a server.
 #[derive(Clone)]
 pub struct Client {
@@ -37,12 +41,13 @@ pub struct Client {
 impl Client {
     /// The connection is made by the first call.
     pub fn connect(addr: &str) -> Self {
-        let channel = ChannelBuilder::new(environment())
-            .use_local_subchannel_pool(true)
-            .enable_http_proxy(false)
-            .enable_retry(false)
-            .connect(addr);
-        Self { inner: grpcio::Client::new(channel) }
+        Self { inner: grpcio::Client::new(builder().connect(addr)) }
+    }
+
+    /// The same, but what it sends is compressed.
+    pub fn connect_compressing(addr: &str) -> Self {
+        let gzip = CompressionAlgorithms::GRPC_COMPRESS_GZIP;
+        Self { inner: grpcio::Client::new(builder().default_compression_algorithm(gzip).connect(addr)) }
     }
 
     pub fn raw(&self) -> &grpcio::Client {
