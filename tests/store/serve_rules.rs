@@ -104,7 +104,7 @@ fn a_store_s_port_refuses_what_is_no_message_of_its_own() {
     for method in [methods::TAKE_LEAD.name, methods::SHARE_LEADS.name] {
         for (body, code) in [
             (vec![b'x'; 65_537], RpcStatusCode::RESOURCE_EXHAUSTED),
-            (vec![b'x'; 65_536], RpcStatusCode::INTERNAL),
+            (vec![0xff; 65_536], RpcStatusCode::INTERNAL),
             // For store 0.
             (vec![], RpcStatusCode::FAILED_PRECONDITION),
         ] {
