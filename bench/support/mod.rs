@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each bench is a crate of its own and uses a part of this")]
 
+pub mod catalog;
 pub mod disk;
+pub mod encoded;
 pub mod figures;
 pub mod in_process;
 pub mod load;
@@ -11,6 +13,11 @@ pub mod over_grpc;
 pub mod process;
 pub mod regions;
 pub mod report;
+pub mod rows;
+pub mod streams;
+pub mod suite;
+pub mod table;
+pub mod timed;
 pub mod transports;
 
 /// Any failure of a bench: it ends the run. A slow result is no failure.
