@@ -21,7 +21,7 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run cluster build test crash fuzz test-foreign bench reach lint doc ci deps tools
+.PHONY: help run cluster build test crash fuzz test-foreign bench bench-quick compare reach lint doc ci deps tools
 .NOTPARALLEL:
 
 help:
@@ -31,7 +31,9 @@ help:
 	@echo "make crash         kill -9 under load, restart, check, CYCLES times (30; a few of them are in make test): make crash CYCLES=1000 SEED=7"
 	@echo "make fuzz          mangled input until something breaks: make fuzz TARGET=replay FUZZ_SECONDS=60"
 	@echo "make test-foreign  the README's Python client against the real server"
-	@echo "make bench         benchmarks; some of them: make bench ARGS=<part of a bench's name>"
+	@echo "make bench         benchmarks, 10 minutes, and one table; some of them: make bench ARGS=<part of a bench's name>"
+	@echo "make bench-quick   fewer and shorter, 90 seconds"
+	@echo "make compare       two builds, or servers, under one load in turns: make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'; also PAIRS=20 DURABLE=1 A_PID=<process> B_PID=<process>"
 	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso adapter'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
@@ -75,8 +77,25 @@ test-foreign: deps
 	cargo test $(CARGO_FLAGS) --test tests -- --ignored --list readme:: | grep ': test$$' # no such test is a failure
 	PD_LITE_TEST_PYTHON="$(CLIENT_VENV)/bin/python" cargo test $(CARGO_FLAGS) --test tests -- --ignored readme::
 
-bench: deps
-	cargo bench --locked --bench tso --bench routing -- $(ARGS)
+# The figures of a run are left in a directory of their own, so that none of an earlier run gets into the table.
+BENCH_ROWS = $(CARGO_TARGET_DIR)/bench
+BENCH_JSON = $(CARGO_TARGET_DIR)/bench.json
+bench-quick: export PD_LITE_BENCH_QUICK = 1
+bench bench-quick: export PD_LITE_BENCH_ROWS = $(BENCH_ROWS)
+bench bench-quick: deps
+	rm -rf "$(BENCH_ROWS)" "$(BENCH_JSON)"
+	cargo bench --locked --bench tso --bench routing --bench heartbeat --bench restart -- --output-format bencher $(ARGS)
+	cargo bench --locked --bench table -- "$(BENCH_JSON)"
+
+# A and B are programs, or addresses of running servers; those have no CPU time without a number of their process.
+PAIRS = 10
+DURABLE =
+A_PID =
+B_PID =
+LOAD = tso
+compare: deps
+	@[ -n "$(A)" ] && [ -n "$(B)" ] || { echo "pd-lite: which two? make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'" >&2; exit 1; }
+	cargo bench --locked --bench compare -- --pairs $(PAIRS) $(if $(DURABLE),--durable) $(if $(A_PID),--a-pid $(A_PID)) $(if $(B_PID),--b-pid $(B_PID)) "$(A)" "$(B)" $(LOAD)
 
 reach: deps
 	cargo bench --locked --bench reach -- $(ARGS)

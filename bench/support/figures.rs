@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How often two things are measured against each other.
 pub const PAIRS: usize = 20;
 
 /// The median of some measurements and the interval that holds the true median with at least 95 %.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Median {
     pub value: f64,
     pub low: f64,

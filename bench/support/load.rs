@@ -68,6 +68,11 @@ impl LoadClient {
         Ok(Self { client: Client::new(channel), thread })
     }
 
+    /// The connection.
+    pub fn grpc(&self) -> &Client {
+        &self.client
+    }
+
     /// One call, awaited.
     pub fn call<Q, S: Unpin>(&self, method: &Method<Q, S>, request: &Q) -> Result<S> {
         Ok(self.client.unary_call(method, request, CallOption::default())?)

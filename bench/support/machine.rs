@@ -1,24 +1,57 @@
 //! The machine a bench runs on: figures mean little without it.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
+use serde::{Deserialize, Serialize};
+
+/// What figures depend on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    cores: String,
+    cpu: String,
+    memory: String,
+    kernel: String,
+    /// Of the last minute, when this was asked.
+    load_average: String,
+    workdirs: String,
+    /// The file system under the workdirs.
+    disk: String,
+}
+
+impl Machine {
+    /// This machine, with workdirs in `dir`.
+    pub fn of(dir: &Path) -> Self {
+        let first_word = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.split_whitespace().next().unwrap_or("?").to_owned()
+        };
+        Self {
+            cores: available_parallelism().map_or_else(|_| "?".into(), |cores| cores.to_string()),
+            cpu: value_in("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".into()),
+            memory: value_in("/proc/meminfo", "MemTotal").unwrap_or_else(|| "?".into()),
+            kernel: first_word("/proc/sys/kernel/osrelease"),
+            load_average: first_word("/proc/loadavg"),
+            workdirs: dir.display().to_string(),
+            disk: disk(dir).unwrap_or_else(|| "unknown disk".into()),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cores, cpu, memory, kernel, load_average, workdirs, disk } = self;
+        writeln!(f, "machine: {cores} cores, {cpu}, memory {memory}, Linux {kernel}, load average {load_average}")?;
+        write!(f, "workdirs: {workdirs}, {disk}")
+    }
+}
+
 /// Some lines that describe the machine and the disk under `dir`.
 pub fn describe(dir: &Path) -> String {
-    let cores = available_parallelism().map_or_else(|_| "?".into(), |cores| cores.to_string());
-    let cpu = value_in("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".into());
-    let memory = value_in("/proc/meminfo", "MemTotal").unwrap_or_else(|| "?".into());
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_else(|_| "?".into());
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| "?".into());
-    let load = load.split(' ').next().unwrap_or("?");
-    format!(
-        "machine: {cores} cores, {cpu}, memory {memory}, Linux {}, load average {load}\nworkdirs: {}, {}",
-        kernel.trim(),
-        dir.display(),
-        disk(dir).unwrap_or_else(|| "unknown disk".into()),
-    )
+    Machine::of(dir).to_string()
 }
 
 /// The value behind `NAME:` in a file of such lines.

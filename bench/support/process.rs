@@ -35,9 +35,19 @@ impl PdProcess {
         Self::start(addr, &["--workdir".as_ref(), workdir.as_os_str()])
     }
 
+    /// Starts a server of another build, on a workdir or in memory.
+    pub fn of_program(program: &Path, workdir: Option<&Path>) -> Result<Self> {
+        let workdir = workdir.map(|dir| ["--workdir".as_ref(), dir.as_os_str()]);
+        Self::start_program(program, "127.0.0.1:0", workdir.as_ref().map_or(&[], |args| &args[..]))
+    }
+
     fn start(addr: &str, args: &[&OsStr]) -> Result<Self> {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_pd-lite")), addr, args)
+    }
+
+    fn start_program(program: &Path, addr: &str, args: &[&OsStr]) -> Result<Self> {
         let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pd-lite"))
+        let mut child = Command::new(program)
             .args(["pd", "--addr", addr, "--log-level", "error"])
             .args(args)
             .stdin(Stdio::null())
@@ -56,6 +66,11 @@ impl PdProcess {
 
     pub fn addr(&self) -> &str {
         &self.addr
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// When the process was started, just before exec.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pd_lite::core::{Epoch, Peer, PeerId, Region, RegionId, StoreId};
+use pd_lite::core::{Epoch, Peer, PeerId, Region, RegionId, Regions, StoreId};
 use pd_lite::proto::pd;
 use pd_lite::storage::record::{self, RegionState};
 
@@ -78,6 +78,11 @@ pub fn scattered(number: u64, count: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed ^ (mixed >> 31)) % count
+}
+
+/// All regions of a catalog of `count`.
+pub fn all(count: u64) -> Regions {
+    (0..count).map(|i| region(i, FIRST_VERSION)).collect()
 }
 
 /// Writes a workdir with `count` regions in the reference's form.

@@ -1,6 +1,7 @@
 //! The table of a bench run: each line a figure, what it is compared with, and what its target says.
 
 use super::figures::{Median, Target};
+use super::table::aligned;
 
 const HEADER: [&str; 6] = ["what", "measured", "compared with", "figure", "target", "verdict"];
 
@@ -21,17 +22,6 @@ impl Report {
 
     /// Prints the table to standard output.
     pub fn print(&self) {
-        let header = HEADER.map(String::from);
-        let all = || std::iter::once(&header).chain(&self.lines);
-        let mut widths = [0; HEADER.len()];
-        for line in all() {
-            for (width, cell) in widths.iter_mut().zip(line) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        for line in all() {
-            let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            println!("{}", cells.join("  ").trim_end());
-        }
+        println!("{}", aligned(HEADER, &self.lines));
     }
 }

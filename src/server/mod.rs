@@ -82,6 +82,16 @@ impl Server {
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 
+    /// The same for calls of somebody else, which this server does not count: under its settings, what gRPC itself costs.
+    ///
+    /// # Errors
+    ///
+    /// Any [`BindError`].
+    pub fn bind_service(options: &ServerOptions, service: Service) -> Result<Self, BindError> {
+        grpcio::redirect_log();
+        Self::bind_at(bind::find(&options.addr)?, options, service, Arc::default())
+    }
+
     fn bind_at(
         endpoint: SocketAddr,
         options: &ServerOptions,

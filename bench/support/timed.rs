@@ -1,0 +1,104 @@
+//! Calls in process, timed without what prepares them.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use pd_lite::service::{Answer, Error, Reply};
+
+use super::Result;
+
+/// Calls that are prepared together, where one is short: what they are made from fits a small cache, and reading the clock
+/// twice costs nothing beside them.
+pub const MANY: u64 = 256;
+
+/// Numbers of calls, each given once.
+#[derive(Default)]
+pub struct Numbers(u64);
+
+impl Numbers {
+    /// The first of the next `count`.
+    pub fn take(&mut self, count: u64) -> u64 {
+        let first = self.0;
+        self.0 += count;
+        first
+    }
+}
+
+/// Makes `calls` calls, `together` after each other, from what `prepare` makes of their numbers, counted from 0. `is_right`
+/// makes a call and says whether its answer is right.
+///
+/// # Errors
+///
+/// A wrong answer.
+pub fn timed<T>(
+    together: u64,
+    calls: u64,
+    mut prepare: impl FnMut(u64) -> T,
+    mut is_right: impl FnMut(&mut T) -> bool,
+) -> Result<Duration> {
+    let mut elapsed = Duration::ZERO;
+    let mut first = 0;
+    while first < calls {
+        let end = calls.min(first + together);
+        let mut prepared: Vec<T> = (first..end).map(&mut prepare).collect();
+        let started = Instant::now();
+        let all_right = prepared.iter_mut().all(|call| is_right(black_box(call)));
+        elapsed += started.elapsed();
+        if !all_right {
+            return Err(format!("a wrong answer to one of the calls {first} to {}", end - 1).into());
+        }
+        first = end;
+    }
+    Ok(elapsed)
+}
+
+/// Makes `calls` calls that wait for the disk, `together` of them at once: the next ones when all are answered.
+///
+/// # Errors
+///
+/// A call that is refused, or a wrong answer.
+pub fn timed_waiting<Q, S>(
+    together: u64,
+    calls: u64,
+    mut prepare: impl FnMut(u64) -> Q,
+    call: impl Fn(&Q) -> Answer<S>,
+    is_right: impl Fn(&S) -> bool,
+) -> Result<Duration> {
+    let mut elapsed = Duration::ZERO;
+    let mut first = 0;
+    while first < calls {
+        let end = calls.min(first + together);
+        let prepared: Vec<Q> = (first..end).map(&mut prepare).collect();
+        let started = Instant::now();
+        let made: Vec<Answer<S>> = prepared.iter().map(&call).collect();
+        for answer in made {
+            let answer = wait(answer).map_err(|error| error.to_string())?;
+            if !is_right(&answer) {
+                return Err(format!("a wrong answer to one of the calls {first} to {}", end - 1).into());
+            }
+        }
+        elapsed += started.elapsed();
+        first = end;
+    }
+    Ok(elapsed)
+}
+
+/// The answer to a call that may have to wait for the disk.
+///
+/// # Errors
+///
+/// The call is refused.
+pub fn wait<T>(answer: Answer<T>) -> std::result::Result<T, Error> {
+    match answer? {
+        Reply::Now(answer) => Ok(answer),
+        Reply::Later(answer) => pollster::block_on(answer),
+    }
+}
+
+/// The answer that comes at once, or nothing: the call was refused, or has to wait for the disk.
+pub fn at_once<T>(answer: Answer<T>) -> Option<T> {
+    match answer {
+        Ok(Reply::Now(answer)) => Some(answer),
+        Ok(Reply::Later(_)) | Err(_) => None,
+    }
+}
