@@ -82,7 +82,8 @@ impl Server {
         Self::bind_at(bind::find(&options.addr)?, options, service, calls)
     }
 
-    /// The same for calls of somebody else, which this server does not count: under its settings, what gRPC itself costs.
+    /// The same for calls of somebody else, under the same settings, but without a limit on the length of a message: what gRPC
+    /// itself costs.
     ///
     /// # Errors
     ///

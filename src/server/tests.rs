@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use grpcio::{
-    CallOption, Channel, ChannelBuilder, Client, ClientUnaryReceiver, EnvBuilder, RpcStatusCode, ServiceBuilder,
+    CallOption, Channel, ChannelBuilder, Client, ClientUnaryReceiver, CompressionAlgorithms, EnvBuilder, RpcStatusCode,
+    ServiceBuilder,
 };
 
 use super::adapter::Adapter;
@@ -64,9 +65,13 @@ fn serve_held() -> (Server, Held) {
     (server, calls)
 }
 
-fn connect(addr: &str) -> Channel {
+fn channel() -> ChannelBuilder {
     let env = Arc::new(EnvBuilder::new().cq_count(1).build());
-    ChannelBuilder::new(env).enable_retry(false).enable_http_proxy(false).use_local_subchannel_pool(true).connect(addr)
+    ChannelBuilder::new(env).enable_retry(false).enable_http_proxy(false).use_local_subchannel_pool(true)
+}
+
+fn connect(addr: &str) -> Channel {
+    channel().connect(addr)
 }
 
 fn tso(channel: &Channel) -> ClientUnaryReceiver<pb::TsoResponse> {
@@ -162,7 +167,7 @@ fn a_port_lost_between_the_probe_and_the_bind_is_in_use() {
 }
 
 #[test]
-fn calls_of_somebody_else_are_served_under_the_same_limits() {
+fn calls_of_somebody_else_are_served_under_the_same_settings() {
     let not_found = |ctx: grpcio::RpcContext<'_>, _: pb::GetRegionByKeyRequest, sink: grpcio::UnarySink<_>| {
         let sent = sink.success(pb::GetRegionByKeyResponse { not_found: true, ..Default::default() });
         ctx.spawn(async move { drop(sent.await) });
@@ -170,12 +175,12 @@ fn calls_of_somebody_else_are_served_under_the_same_limits() {
     let service = ServiceBuilder::new().add_unary_handler(&methods::GET_REGION_BY_KEY, not_found).build();
     let mut server = Server::bind_service(&options(), service).unwrap();
     server.start();
-    let channel = connect(server.addr());
-    let look_up = |len: usize| {
-        let request = pb::GetRegionByKeyRequest { key: vec![b'k'; len], ..Default::default() };
+    let look_up = |channel: ChannelBuilder| {
+        let request = pb::GetRegionByKeyRequest { key: vec![b'k'; 1000], ..Default::default() };
         let option = CallOption::default().timeout(FOREVER);
-        Client::new(channel.clone()).unary_call(&methods::GET_REGION_BY_KEY, &request, option)
+        Client::new(channel.connect(server.addr())).unary_call(&methods::GET_REGION_BY_KEY, &request, option)
     };
-    assert!(look_up(1).unwrap().not_found);
-    assert_eq!(code(look_up(options().request_bytes_max)), RpcStatusCode::RESOURCE_EXHAUSTED);
+    assert!(look_up(channel()).unwrap().not_found);
+    let compressing = channel().default_compression_algorithm(CompressionAlgorithms::GRPC_COMPRESS_GZIP);
+    assert_eq!(code(look_up(compressing)), RpcStatusCode::UNIMPLEMENTED);
 }
