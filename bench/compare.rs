@@ -23,7 +23,8 @@ use support::table::aligned;
 /// Fewer pairs than this have an interval that says little.
 const PAIRS_MIN: usize = 10;
 
-const USAGE: &str = "compare two servers: make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'";
+const USAGE: &str =
+    "compare two servers: make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'";
 
 fn main() -> ExitCode {
     match run() {

@@ -115,9 +115,7 @@ fn in_process(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64) {
         };
         Ok(Box::new(move |calls| {
             let mut cluster = catalog.cluster();
-            timed(MANY, calls, |_| (), |()| {
-                cluster.store_heartbeat(StoreId(SOURCE), stats, Duration::ZERO).is_some()
-            })
+            timed(MANY, calls, |_| (), |()| cluster.store_heartbeat(StoreId(SOURCE), stats, Duration::ZERO).is_some())
         }))
     });
 }
@@ -266,8 +264,7 @@ fn hints_over_grpc(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
                 target_peer_id: regions::id(0) + 2,
                 ..Default::default()
             };
-            let canned =
-                pd::StoreHeartbeatResponse { accepted: true, operations: vec![hint], ..Default::default() };
+            let canned = pd::StoreHeartbeatResponse { accepted: true, operations: vec![hint], ..Default::default() };
             let calls = Calls {
                 method: &pd_methods::STORE_HEARTBEAT,
                 in_flight,

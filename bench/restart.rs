@@ -55,14 +55,19 @@ fn codec(suite: &mut Suite) {
     suite.alone(What::new(Level::InProcess, encoded).items(BATCH), || {
         let batch = batch();
         Ok(Box::new(move |calls| {
-            timed(1, calls, |_| (), |()| {
-                let mut records = Vec::new();
-                for region in &batch {
-                    record::push_put(&mut records, region, RegionState::Plain, true);
-                }
-                record::push_commit(&mut records, 0, 1, Limits::default(), 7);
-                !records.is_empty()
-            })
+            timed(
+                1,
+                calls,
+                |_| (),
+                |()| {
+                    let mut records = Vec::new();
+                    for region in &batch {
+                        record::push_put(&mut records, region, RegionState::Plain, true);
+                    }
+                    record::push_commit(&mut records, 0, 1, Limits::default(), 7);
+                    !records.is_empty()
+                },
+            )
         }))
     });
     suite.alone(What::new(Level::InProcess, "a record, decoded").items(BATCH), || {
@@ -74,11 +79,16 @@ fn codec(suite: &mut Suite) {
         };
         let records: Vec<Vec<u8>> = batch.iter().map(encode).collect();
         Ok(Box::new(move |calls| {
-            timed(1, calls, |_| (), |()| {
-                records.iter().zip(&batch).all(|(record, region)| {
+            timed(
+                1,
+                calls,
+                |_| (),
+                |()| {
+                    records.iter().zip(&batch).all(|(record, region)| {
                     matches!(decode::region(&record[HEADER_LEN..]), Ok((Change::Put(read), _)) if read == *region)
                 })
-            })
+                },
+            )
         }))
     });
 }

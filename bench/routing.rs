@@ -82,7 +82,9 @@ fn without_network(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
                 1,
                 calls,
                 |number| keys(first + number, count),
-                |request| at_once(pd.get_regions_by_keys(request)).is_some_and(|answer| are_regions_of(&answer, request)),
+                |request| {
+                    at_once(pd.get_regions_by_keys(request)).is_some_and(|answer| are_regions_of(&answer, request))
+                },
             )
         }))
     });

@@ -62,7 +62,9 @@ fn run() -> Result<()> {
     let run = Run {
         machine: first.machine.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        commit: said(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR"))),
+        commit: said(
+            Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(env!("CARGO_MANIFEST_DIR")),
+        ),
         date: said(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
         is_quick: first.is_quick,
         rows: themes.into_iter().flat_map(|theme| theme.rows).collect(),

@@ -91,8 +91,7 @@ fn over_grpc(suite: &mut Suite, server: &Shared<'_, InProcess>, kind: &str) {
                 move |_, answer: &pd::TsoResponse| seen.note(answer)
             };
             let calls = Calls { method: &pd_methods::TSO, in_flight, request: |_| one(), is_right };
-            let (run, floor) =
-                calls.beside(server.get()?.addr(), BareHandler::start(&pd_methods::TSO, canned())?)?;
+            let (run, floor) = calls.beside(server.get()?.addr(), BareHandler::start(&pd_methods::TSO, canned())?)?;
             Ok((seen.watch(run), floor))
         });
     }
@@ -101,25 +100,28 @@ fn over_grpc(suite: &mut Suite, server: &Shared<'_, InProcess>, kind: &str) {
 fn streamed(suite: &mut Suite, server: &Shared<'_, InProcess>) {
     for count in IN_FLIGHT {
         let noun = if count == 1 { "stream" } else { "streams" };
-        suite.beside_floor(What::new(Level::OverGrpc, format!("Tso, in memory, {count} {noun}")), || -> Result<Sides> {
-            let method = &pdlite_methods::TSO;
-            let mut streams = Streams::open(server.get()?.addr(), method, count)?;
-            let seen = Seen::default();
-            let run: Run = Box::new({
-                let seen = seen.clone();
-                move |calls| {
+        suite.beside_floor(
+            What::new(Level::OverGrpc, format!("Tso, in memory, {count} {noun}")),
+            || -> Result<Sides> {
+                let method = &pdlite_methods::TSO;
+                let mut streams = Streams::open(server.get()?.addr(), method, count)?;
+                let seen = Seen::default();
+                let run: Run = Box::new({
                     let seen = seen.clone();
-                    streams.run(calls, one, move |answer| seen.note(answer))
-                }
-            });
-            let bare = BareHandler::start_stream(method, canned())?;
-            let mut bare_streams = Streams::open(bare.addr(), method, count)?;
-            let floor: Run = Box::new(move |calls| {
-                let _serves = &bare;
-                bare_streams.run(calls, one, |_| true)
-            });
-            Ok((seen.watch(run), floor))
-        });
+                    move |calls| {
+                        let seen = seen.clone();
+                        streams.run(calls, one, move |answer| seen.note(answer))
+                    }
+                });
+                let bare = BareHandler::start_stream(method, canned())?;
+                let mut bare_streams = Streams::open(bare.addr(), method, count)?;
+                let floor: Run = Box::new(move |calls| {
+                    let _serves = &bare;
+                    bare_streams.run(calls, one, |_| true)
+                });
+                Ok((seen.watch(run), floor))
+            },
+        );
     }
 }
 

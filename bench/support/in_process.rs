@@ -128,8 +128,7 @@ impl BareHandler {
     }
 
     fn serve(service: ServiceBuilder) -> Result<Self> {
-        let mut server =
-            Server::bind_service(&options(), service.build()).map_err(|error| error.to_string())?;
+        let mut server = Server::bind_service(&options(), service.build()).map_err(|error| error.to_string())?;
         server.start();
         Ok(Self { server })
     }

@@ -44,12 +44,7 @@ where
     }
 
     /// The same, where `take` gives the first of so many numbers for the calls at `addr`.
-    pub fn numbered<'a>(
-        self,
-        addr: &str,
-        bare: BareHandler,
-        mut take: impl FnMut(u64) -> u64 + 'a,
-    ) -> Result<Sides<'a>>
+    pub fn numbered<'a>(self, addr: &str, bare: BareHandler, mut take: impl FnMut(u64) -> u64 + 'a) -> Result<Sides<'a>>
     where
         R: 'a,
         C: 'a,
