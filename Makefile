@@ -84,7 +84,7 @@ bench-quick: export PD_LITE_BENCH_QUICK = 1
 bench bench-quick: export PD_LITE_BENCH_ROWS = $(BENCH_ROWS)
 bench bench-quick: deps
 	rm -rf "$(BENCH_ROWS)" "$(BENCH_JSON)"
-	cargo bench --locked --bench tso --bench routing --bench heartbeat --bench restart -- --quiet $(ARGS)
+	cargo bench --locked --bench tso --bench routing --bench heartbeat --bench restart -- --output-format bencher $(ARGS)
 	cargo bench --locked --bench table -- "$(BENCH_JSON)"
 
 # A and B are programs, or addresses of running servers; those have no CPU time without a number of their process.

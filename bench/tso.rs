@@ -29,7 +29,12 @@ fn main() -> ExitCode {
         allocators(suite);
         let workdir = suite.workdir("tso");
         let memory = Shared::new(|| InProcess::in_memory(Regions::default()));
-        let durable = Shared::new(|| InProcess::durable(Arc::new(OsFs), &workdir));
+        let durable = Shared::new(|| {
+            let server = InProcess::durable(Arc::new(OsFs), &workdir)?;
+            // The first one waits for the disk.
+            wait(server.pd().tso(&one())).map_err(|error| error.to_string())?;
+            Ok(server)
+        });
         for (server, kind) in [(&memory, "in memory"), (&durable, "durable")] {
             without_network(suite, server, kind);
             over_grpc(suite, server, kind);
@@ -105,6 +110,7 @@ fn streamed(suite: &mut Suite, server: &Shared<'_, InProcess>) {
             || -> Result<Sides> {
                 let method = &pdlite_methods::TSO;
                 let mut streams = Streams::open(server.get()?.addr(), method, count)?;
+                streams.run(1, one, |_| true)?;
                 let seen = Seen::default();
                 let run: Run = Box::new({
                     let seen = seen.clone();
@@ -115,6 +121,7 @@ fn streamed(suite: &mut Suite, server: &Shared<'_, InProcess>) {
                 });
                 let bare = BareHandler::start_stream(method, canned())?;
                 let mut bare_streams = Streams::open(bare.addr(), method, count)?;
+                bare_streams.run(1, one, |_| true)?;
                 let floor: Run = Box::new(move |calls| {
                     let _serves = &bare;
                     bare_streams.run(calls, one, |_| true)
@@ -125,27 +132,36 @@ fn streamed(suite: &mut Suite, server: &Shared<'_, InProcess>) {
     }
 }
 
-/// The highest timestamp that was seen. Nobody else asks: so many calls raise it by as many, or one was given out twice or
-/// left out.
+/// What timestamps have come. Nobody else asks, and so they follow each other without a gap.
 #[derive(Clone, Default)]
-struct Seen(Arc<AtomicU64>);
+struct Seen(Arc<Timestamps>);
+
+#[derive(Default)]
+struct Timestamps {
+    highest: AtomicU64,
+    /// Of all of them, wrapping.
+    sum: AtomicU64,
+}
 
 impl Seen {
     /// Takes in an answer, and says whether it can be right.
     fn note(&self, answer: &pd::TsoResponse) -> bool {
-        self.0.fetch_max(answer.timestamp, Ordering::Relaxed);
+        self.0.highest.fetch_max(answer.timestamp, Ordering::Relaxed);
+        self.0.sum.fetch_add(answer.timestamp, Ordering::Relaxed);
         answer.count == 1 && answer.timestamp > 0
     }
 
-    /// A run that fails when its timestamps are not as many as its calls. What the first run begins with is unknown.
+    /// A run that fails when its timestamps are not the next ones. Which those of the first run are is unknown.
     fn watch<'a>(&self, mut run: Run<'a>) -> Run<'a> {
         let seen = self.clone();
         Box::new(move |calls| {
-            let before = seen.0.load(Ordering::Relaxed);
+            let highest = seen.0.highest.load(Ordering::Relaxed);
+            seen.0.sum.store(0, Ordering::Relaxed);
             let took = run(calls)?;
-            let rise = seen.0.load(Ordering::Relaxed) - before;
-            if before > 0 && rise != calls {
-                return Err(format!("{calls} calls have raised the timestamp by {rise}").into());
+            let sum = (highest + 1..=highest + calls).fold(0, u64::wrapping_add);
+            let is_next = seen.0.highest.load(Ordering::Relaxed) == highest + calls;
+            if highest > 0 && !(is_next && seen.0.sum.load(Ordering::Relaxed) == sum) {
+                return Err(format!("the timestamps of {calls} calls were not the next {calls}").into());
             }
             Ok(took)
         })

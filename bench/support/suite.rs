@@ -166,7 +166,8 @@ impl Suite {
             });
             bencher.iter_custom(|planned| {
                 let calls = if is_long { 1 } else { planned };
-                let (took, floor) = in_turn(sides, calls, samples.len() % 2 == 0).unwrap_or_else(|e| fail(&name, e));
+                let (took, floor) =
+                    in_turn(sides, calls, samples.len().is_multiple_of(2)).unwrap_or_else(|e| fail(&name, e));
                 samples.push((planned, Sample { done: calls * items, took, floor }));
                 took * u32::try_from(planned / calls).unwrap_or(u32::MAX)
             });
