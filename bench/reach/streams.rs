@@ -12,7 +12,7 @@ use crate::support::streams::Streams;
 
 /// All of them on one connection; each has one call under way.
 const STREAMS: usize = 64;
-const CALLS: u64 = 40_000;
+const CALLS: u64 = 20_000;
 
 /// Measures both.
 pub fn measure(_: &Setting, report: &mut Report) -> Result<()> {
