@@ -20,8 +20,8 @@ use crate::support::report::Report;
 const SYNC_DELAY: Duration = Duration::from_millis(2);
 /// Far more than calls in flight: no region is reported again before its last report is answered.
 const REGIONS: u64 = 10_000;
-/// So many changes a turn that the manifest is rewritten in most of them.
-const CALLS_ON_DISK: u64 = 40_000;
+/// So many calls a turn that the manifest is rewritten in every second one.
+const CALLS_ON_DISK: u64 = 20_000;
 const IN_FLIGHT_ON_DISK: usize = 64;
 
 /// Measures changes a sync, then rates.

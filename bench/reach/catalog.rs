@@ -1,6 +1,8 @@
 //! What the catalog costs in process, with calls about regions from all over it, so that what they meet is memory that no cache
-//! holds: lookups beside an ordered map, heartbeats beside those of a catalog that fits the caches.
+//! holds: lookups beside an ordered map, heartbeats beside those of a catalog that fits the caches and beside a single read of
+//! such memory, of which each takes three or four.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::ops::Bound::{Included, Unbounded};
@@ -21,12 +23,16 @@ const FEW: u64 = 1000;
 /// Runs of a turn, each of [`MANY`] calls. Their median stands for it: other work on the machine interrupts few of them.
 const RUNS: u64 = 150;
 
+/// Numbers of which single ones are read: about as many bytes as a catalog of a million regions.
+const COLD_NUMBERS: u64 = 20_000_000;
+
 /// Measures lookups, then heartbeats.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
     let count = setting.regions;
     look_up(count, report)?;
     let mut many = Reporting::to_a_catalog_of(count);
     let mut few = Reporting::to_a_catalog_of(FEW);
+    let read = time_cold_reads()?;
     for (what, changes, line) in [("unchanged", false, 2e6), ("changed", true, 0.7e6)] {
         many.rate(changes)?;
         few.rate(changes)?;
@@ -36,7 +42,12 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         report.add(
             &format!("in process, {} regions: {what} heartbeats a second", short(float64(count))),
             format!("{} ns a heartbeat, on one core", short(1e9 / rate.value)),
-            format!("{}/s with {} regions", short(Median::of(&few).value), short(float64(FEW))),
+            format!(
+                "{}/s with {} regions; a read of cold memory takes {} ns",
+                short(Median::of(&few).value),
+                short(float64(FEW)),
+                short(read)
+            ),
             &rate,
             Target::AtLeast(line),
         );
@@ -78,6 +89,18 @@ fn look_up(count: u64, report: &mut Report) -> Result<()> {
 fn time_lookups(numbers: &mut Numbers, count: u64, finds: impl Fn(&[u8]) -> bool) -> Result<f64> {
     let key = |number| regions::key(regions::scattered(number, count));
     nanos_a_call(numbers, key, |key: &mut Vec<u8>| finds(key)).map(|nanos| nanos / 1e3)
+}
+
+/// ns for a read of memory that no cache holds, when the next one has to wait for it.
+fn time_cold_reads() -> Result<f64> {
+    let cold = black_box(vec![1_u64; usize::try_from(COLD_NUMBERS)?]);
+    let last = Cell::new(1);
+    let read = |number: &mut u64| {
+        let at = regions::scattered(*number * last.get(), COLD_NUMBERS);
+        last.set(usize::try_from(at).map_or(0, |at| cold[at]));
+        last.get() == 1
+    };
+    nanos_a_call(&mut Numbers::default(), |number| number, read)
 }
 
 /// The time of a call, in ns.

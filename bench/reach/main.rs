@@ -117,16 +117,20 @@ fn measure(sections: &[(&str, Section)], parent: &Path, regions: u64) -> Result<
     let machine = Machine::of(parent);
     println!("{machine}\n");
     let mut report = Report::new(machine)?;
-    let result = sections.iter().try_for_each(|(name, section)| {
+    let mut failed = Ok(());
+    for (name, section) in sections {
         eprintln!("measuring {name} …");
         report.begin_section(name);
         let begun = Instant::now();
         let result = section(&setting, &mut report);
         report.end_section(begun.elapsed());
         eprintln!("  took {:.0} s", begun.elapsed().as_secs_f64());
-        result.map_err(|error| format!("{name}: {error}").into())
-    });
+        if let Err(error) = result {
+            eprintln!("  failed: {error}");
+            failed = failed.and(Err(format!("{name}: {error}").into()));
+        }
+    }
     report.print();
     let written = report.write(&Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("reach.json"));
-    result.and(written)
+    failed.and(written)
 }
