@@ -14,11 +14,11 @@ use std::process::{Command, ExitCode};
 use lexopt::prelude::{Long, Value, ValueExt};
 use serde::Deserialize;
 
-use support::Result;
 use support::figures::{Median, float64, in_turns, short};
 use support::machine;
 use support::process::PdProcess;
 use support::table::aligned;
+use support::{Result, exit_code};
 
 /// Fewer pairs than this have an interval that says little.
 const PAIRS_MIN: usize = 10;
@@ -27,13 +27,7 @@ const USAGE: &str =
     "compare two servers: make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'";
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("compare", run())
 }
 
 /// A command line.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pd_lite::core::{StoreId, StoreStats, Verdict};
 use pd_lite::proto::{pd, pd_methods, pdlite, pdlite_methods};
 
+use support::Result;
 use support::catalog::{Catalog, SOURCE, Versions, store_heartbeat};
 use support::encoded::{self, Bytes};
 use support::in_process::BareHandler;
@@ -29,6 +30,9 @@ const BATCHES_IN_FLIGHT: usize = 4;
 const BATCHES: u64 = 256;
 
 const HEARTBEATS: grpcio::Method<Bytes, Vec<u8>> = encoded::method(pdlite_methods::REGION_HEARTBEATS.name);
+
+type Heartbeats<R> =
+    Calls<pd::RegionHeartbeatRequest, pd::RegionHeartbeatResponse, R, fn(u64, &pd::RegionHeartbeatResponse) -> bool>;
 
 /// A verdict that is OK, as it is sent.
 const OK: [u8; 2] = [0x0a, 0];
@@ -193,8 +197,12 @@ fn changes_on_disk(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
     }
 }
 
-fn accepted() -> pd::RegionHeartbeatResponse {
-    pd::RegionHeartbeatResponse { accepted: true, ..Default::default() }
+/// RegionHeartbeats that are accepted, and their floor.
+fn accepted<R>(in_flight: usize, request: R) -> Result<(Heartbeats<R>, BareHandler)> {
+    let method = &pd_methods::REGION_HEARTBEAT;
+    let is_right: fn(u64, &pd::RegionHeartbeatResponse) -> bool = |_, answer| answer.accepted;
+    let canned = pd::RegionHeartbeatResponse { accepted: true, ..Default::default() };
+    Ok((Calls { method, in_flight, request, is_right }, BareHandler::start(method, canned)?))
 }
 
 fn unchanged_over_grpc(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64) {
@@ -203,13 +211,8 @@ fn unchanged_over_grpc(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: 
         suite.beside_floor(What::new(Level::OverGrpc, what).at(count), || {
             let catalog = catalog.get()?;
             let versions = catalog.versions();
-            let calls = Calls {
-                method: &pd_methods::REGION_HEARTBEAT,
-                in_flight,
-                request: move |number| unchanged(versions, number),
-                is_right: |_, answer: &pd::RegionHeartbeatResponse| answer.accepted,
-            };
-            calls.beside(catalog.addr(), BareHandler::start(&pd_methods::REGION_HEARTBEAT, accepted())?)
+            let (calls, bare) = accepted(in_flight, move |number| unchanged(versions, number))?;
+            calls.beside(catalog.addr(), bare)
         });
     }
 }
@@ -220,13 +223,7 @@ fn changed_over_grpc(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u6
         suite.beside_floor(What::new(Level::OverGrpc, what).at(count), || {
             let catalog = catalog.get()?;
             let versions = catalog.versions();
-            let calls = Calls {
-                method: &pd_methods::REGION_HEARTBEAT,
-                in_flight,
-                request: move |number| changed(versions, number),
-                is_right: |_, answer: &pd::RegionHeartbeatResponse| answer.accepted,
-            };
-            let bare = BareHandler::start(&pd_methods::REGION_HEARTBEAT, accepted())?;
+            let (calls, bare) = accepted(in_flight, move |number| changed(versions, number))?;
             calls.numbered(catalog.addr(), bare, |calls| catalog.take_changes(calls))
         });
     }

@@ -13,10 +13,10 @@ use std::process::{Command, ExitCode};
 
 use serde::Serialize;
 
-use support::Result;
 use support::machine::Machine;
 use support::rows::{self, Row, Theme};
 use support::suite::ROWS;
+use support::{Result, exit_code};
 
 /// In the order of the table.
 const THEMES: [&str; 4] = ["tso", "routing", "heartbeat", "restart"];
@@ -35,13 +35,7 @@ struct Run {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench", run())
 }
 
 fn run() -> Result<()> {

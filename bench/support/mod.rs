@@ -20,5 +20,18 @@ pub mod table;
 pub mod timed;
 pub mod transports;
 
+use std::process::ExitCode;
+
 /// Any failure of a bench: it ends the run. A slow result is no failure.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// How a bench ends: with one line, if it failed.
+pub fn exit_code(name: &str, result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! The suite behind `make bench`: criterion warms up, plans the samples and keeps its own statistics. Beside it each sample is
 //! noted for the table; where there is a floor, each takes as many calls at the floor, in turns with those of the server.
 
-use std::any::Any;
 use std::env;
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -12,10 +11,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 
-use super::Result;
 use super::machine::Machine;
 use super::over_grpc::{Run, Sides};
 use super::rows::{self, Level, Row, Sample, Theme};
+use super::{Result, exit_code};
 
 /// Set to anything: fewer sizes and samples, for `make bench-quick`.
 const QUICK: &str = "PD_LITE_BENCH_QUICK";
@@ -81,13 +80,11 @@ impl Suite {
     /// Runs a theme, and leaves or prints its figures.
     pub fn run(theme: &'static str, measure: impl FnOnce(&mut Self) -> Result<()>) -> ExitCode {
         let ended = catch_unwind(AssertUnwindSafe(|| Self::run_inside(theme, measure)));
-        let error = match ended {
-            Ok(Ok(())) => return ExitCode::SUCCESS,
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => failure(panic),
-        };
-        eprintln!("bench: {theme}: {error}");
-        ExitCode::FAILURE
+        let result = ended.unwrap_or_else(|panic| match panic.downcast::<Failure>() {
+            Ok(failure) => Err(failure.0.into()),
+            Err(panic) => resume_unwind(panic),
+        });
+        exit_code(&format!("bench: {theme}"), result)
     }
 
     fn run_inside(theme: &'static str, measure: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
@@ -193,13 +190,6 @@ fn in_turn(
     } else {
         let floor = floor.as_mut().map(|floor| floor(calls)).transpose()?;
         Ok((run(calls)?, floor))
-    }
-}
-
-fn failure(panic: Box<dyn Any + Send>) -> String {
-    match panic.downcast::<Failure>() {
-        Ok(failure) => failure.0,
-        Err(panic) => resume_unwind(panic),
     }
 }
 

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use grpcio::{CallOption, Channel, ChannelBuilder, Client, ClientUnaryReceiver, EnvBuilder, RpcStatusCode};
+use grpcio::{
+    CallOption, Channel, ChannelBuilder, Client, ClientUnaryReceiver, EnvBuilder, RpcStatusCode, ServiceBuilder,
+};
 
 use super::adapter::Adapter;
 use super::calls::Calls;
@@ -157,4 +159,23 @@ fn a_port_lost_between_the_probe_and_the_bind_is_in_use() {
     let service = Adapter::new(&pd(), &calls).build();
     let lost = Server::bind_at(thief.local_addr().unwrap(), &options(), service, calls);
     assert!(matches!(lost, Err(BindError::InUse { .. })));
+}
+
+#[test]
+fn calls_of_somebody_else_are_served_under_the_same_limits() {
+    let not_found = |ctx: grpcio::RpcContext<'_>, _: pb::GetRegionByKeyRequest, sink: grpcio::UnarySink<_>| {
+        let sent = sink.success(pb::GetRegionByKeyResponse { not_found: true, ..Default::default() });
+        ctx.spawn(async move { drop(sent.await) });
+    };
+    let service = ServiceBuilder::new().add_unary_handler(&methods::GET_REGION_BY_KEY, not_found).build();
+    let mut server = Server::bind_service(&options(), service).unwrap();
+    server.start();
+    let channel = connect(server.addr());
+    let look_up = |len: usize| {
+        let request = pb::GetRegionByKeyRequest { key: vec![b'k'; len], ..Default::default() };
+        let option = CallOption::default().timeout(FOREVER);
+        Client::new(channel.clone()).unary_call(&methods::GET_REGION_BY_KEY, &request, option)
+    };
+    assert!(look_up(1).unwrap().not_found);
+    assert_eq!(code(look_up(options().request_bytes_max)), RpcStatusCode::RESOURCE_EXHAUSTED);
 }
