@@ -34,7 +34,7 @@ help:
 	@echo "make bench         benchmarks, 10 minutes, and one table; some of them: make bench ARGS=<part of a bench's name>"
 	@echo "make bench-quick   fewer and shorter, 90 seconds"
 	@echo "make compare       two builds, or servers, under one load in turns: make compare A=<program or HOST:PORT> B=<the same> LOAD='tso --concurrency 64'; also PAIRS=20 DURABLE=1 A_PID=<process> B_PID=<process>"
-	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='allocations cpu memory batching heartbeats router tso adapter'"
+	@echo "make reach         each target beside what it is compared with; some: make reach ARGS='adapter cpu streams allocations tail batching heartbeats catalog memory tso router'"
 	@echo "make lint          format, clippy and documentation, warnings denied"
 	@echo "make doc           the documentation, in $(CARGO_TARGET_DIR)/doc"
 	@echo "make ci            lint, test, crash, test-foreign"

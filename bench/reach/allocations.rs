@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use pd_lite::proto::{pd, pd_methods};
 
 use crate::Setting;
+use crate::side::{self, Side};
 use crate::support::Result;
 use crate::support::disk::CountingDisk;
-use crate::support::figures::{Median, PAIRS, Target, float, float64, in_turns, micros, short};
+use crate::support::figures::{Median, PAIRS, Target, float, in_turns, short};
 use crate::support::in_process::InProcess;
 use crate::support::load::{Load, LoadClient, Until};
 use crate::support::process::PdProcess;
@@ -36,58 +37,22 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
 type Run = fn(&LoadClient, usize, Duration) -> Result<Load>;
 
 fn compare(report: &mut Report, what: &str, durable: &Side, memory: &Side, run: Run) -> Result<()> {
+    // The first load of a turn is not measured: a window that shrank in the other side's turn grows again.
+    let turn = |side: &Side| {
+        run(&side.client, IN_FLIGHT, LEAD_IN)?;
+        side.run(|client| run(client, IN_FLIGHT, TURN))
+    };
     // A rate varies more from turn to turn than CPU time does.
-    let pairs = in_turns(2 * PAIRS, || durable.run(run), || memory.run(run))?;
+    let pairs = in_turns(2 * PAIRS, || turn(durable), || turn(memory))?;
     let ratios: Vec<f64> = pairs.iter().map(|(durable, memory)| durable.load.rate() / memory.load.rate()).collect();
-    let (durable, memory): (Vec<Turn>, Vec<Turn>) = pairs.into_iter().unzip();
     report.add(
-        what,
-        side_text(&durable),
-        side_text(&memory) + " in memory",
+        &format!("{what}, {IN_FLIGHT} in flight: rate"),
+        side::text(pairs.iter().map(|(durable, _)| durable)),
+        side::text(pairs.iter().map(|(_, memory)| memory)) + " in memory",
         &Median::of(&ratios),
         Target::AtLeast(0.95),
     );
     Ok(())
-}
-
-/// A server and its load generator.
-struct Side {
-    process: PdProcess,
-    client: LoadClient,
-}
-
-/// What one side did in its turn.
-struct Turn {
-    load: Load,
-    /// Server CPU a call, in µs.
-    cost: f64,
-}
-
-impl Side {
-    fn new(process: PdProcess) -> Result<Self> {
-        let client = LoadClient::connect(process.addr())?;
-        Ok(Self { process, client })
-    }
-
-    /// Measures a load that has been running for a while: a window that shrank in the other side's turn has grown again.
-    fn run(&self, run: Run) -> Result<Turn> {
-        run(&self.client, IN_FLIGHT, LEAD_IN)?;
-        let before = self.process.cpu()?;
-        let load = run(&self.client, IN_FLIGHT, TURN)?;
-        let used = self.process.cpu()?.saturating_sub(before);
-        Ok(Turn { load, cost: micros(used) / float64(load.calls) })
-    }
-}
-
-/// Medians of one side.
-fn side_text(turns: &[Turn]) -> String {
-    let median = |figure: fn(&Turn) -> f64| Median::of(&turns.iter().map(figure).collect::<Vec<_>>()).value;
-    format!(
-        "{}/s, server CPU {} µs a call (generator {:.0} %)",
-        short(median(|turn| turn.load.rate())),
-        short(median(|turn| turn.cost)),
-        100.0 * median(|turn| turn.load.generator_share())
-    )
 }
 
 /// Both calls at once on a counted disk: one write raises both counters.

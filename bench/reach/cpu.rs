@@ -1,10 +1,13 @@
-//! What a call costs the server, with few regions and with many: the costs must hardly differ.
+//! What a call costs the server: beside a bare handler with the same messages, and with many regions beside few.
 
 use pd_lite::proto::{pd, pd_methods};
 
 use crate::Setting;
+use crate::floor::Call;
+use crate::side::{self, Side, Turn};
 use crate::support::Result;
-use crate::support::figures::{Median, PAIRS, Target, float64, in_turns, micros, short};
+use crate::support::catalog::{SOURCE, TARGET, store_heartbeat};
+use crate::support::figures::{Median, PAIRS, Target, float64, in_turns, short};
 use crate::support::load::{Load, LoadClient, Until};
 use crate::support::process::PdProcess;
 use crate::support::regions;
@@ -12,27 +15,46 @@ use crate::support::report::Report;
 
 const FEW: u64 = 1000;
 const IN_FLIGHT: usize = 64;
-const CALLS: Until = Until::Calls(10_000);
+const CALLS: Until = Until::Calls(20_000);
 
-/// The store that asks for hints, and the one that its leaders should move to. Both hold replicas of the same regions.
-const SOURCE: u64 = 1;
-const TARGET: u64 = 2;
+/// With more regions a call costs at most so much more.
+const GROWTH: Target = Target::AtMost(1.2);
 
-/// A server, its load generator and the number of its regions.
-struct Side {
-    process: PdProcess,
-    client: LoadClient,
+/// What calls are about: regions of a server, or of none that looks.
+#[derive(Clone, Copy)]
+struct Catalog {
     regions: u64,
+    is_floor: bool,
+}
+
+/// A server and what it is asked.
+struct Asked {
+    side: Side,
+    catalog: Catalog,
 }
 
 /// One run of one kind of call.
-type Run = fn(&LoadClient, u64) -> Result<Load>;
+type Run = fn(&LoadClient, Catalog) -> Result<Load>;
 
-/// Measures the three calls.
+/// Measures the four calls.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let few = Side::start(setting, FEW)?;
-    let many = Side::start(setting, setting.regions)?;
-    for side in [&few, &many] {
+    let few = Asked::start(setting, FEW)?;
+    let many = Asked::start(setting, setting.regions)?;
+    let memory = Asked { side: Side::new(PdProcess::in_memory()?)?, catalog: Catalog { regions: 0, is_floor: false } };
+
+    let mut over_floor = |what: &str, asked: &Asked, call: Call, run: Run, line: f64| {
+        let floor = Side::new(call.start()?)?;
+        let floor = Asked { side: floor, catalog: Catalog { is_floor: true, ..asked.catalog } };
+        let what = format!("{what}: server CPU / a bare handler's");
+        compare(report, &what, (asked, ""), (&floor, " at the floor"), run, Target::AtMost(line))
+    };
+    over_floor(&format!("Tso, {IN_FLIGHT} in flight"), &memory, Call::Tso, take_timestamp, 1.10)?;
+    let name = format!("GetRegionByKey, {} regions", many.regions());
+    over_floor(&name, &many, Call::GetRegionByKey, look_up, 1.2)?;
+    let name = format!("unchanged RegionHeartbeat, {} regions", many.regions());
+    over_floor(&name, &many, Call::RegionHeartbeat, report_unchanged, 1.35)?;
+
+    for side in [&few.side, &many.side] {
         // The target's numbers, without which no store gets a hint.
         side.client.call(&pd_methods::STORE_HEARTBEAT, &store_heartbeat(TARGET))?;
     }
@@ -41,76 +63,79 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         ("unchanged RegionHeartbeat", report_unchanged),
         ("StoreHeartbeat with a hint", ask_for_hint),
     ];
+    let few_text = format!(" at {} regions", few.regions());
     for (what, run) in calls {
-        compare(report, what, &few, &many, run)?;
+        let what = format!("{what}: server CPU at {} regions / {}", many.regions(), few.regions());
+        compare(report, &what, (&many, ""), (&few, &few_text), run, GROWTH)?;
     }
-    few.process.stop()?;
-    many.process.stop()
+    few.side.process.stop()?;
+    memory.side.process.stop()?;
+    many.side.process.stop()
 }
 
-fn compare(report: &mut Report, what: &str, few: &Side, many: &Side, run: Run) -> Result<()> {
-    many.run(run)?;
-    few.run(run)?;
-    let pairs = in_turns(PAIRS, || many.run(run), || few.run(run))?;
-    let ratios: Vec<f64> = pairs.iter().map(|(many, few)| many.cost / few.cost).collect();
-    let (many_runs, few_runs): (Vec<Cost>, Vec<Cost>) = pairs.into_iter().unzip();
+/// Adds the ratio of what a call costs two servers, each with words for it.
+fn compare(
+    report: &mut Report,
+    what: &str,
+    (measured, measured_text): (&Asked, &str),
+    (other, other_text): (&Asked, &str),
+    run: Run,
+    target: Target,
+) -> Result<()> {
+    measured.run(run)?;
+    other.run(run)?;
+    let pairs = in_turns(PAIRS, || measured.run(run), || other.run(run))?;
+    let ratios: Vec<f64> = pairs.iter().map(|(measured, other)| measured.cost / other.cost).collect();
     report.add(
-        &format!("{what}: server CPU a call"),
-        side_text(&many_runs, many.regions),
-        side_text(&few_runs, few.regions),
+        what,
+        side::text(pairs.iter().map(|(measured, _)| measured)) + measured_text,
+        side::text(pairs.iter().map(|(_, other)| other)) + other_text,
         &Median::of(&ratios),
-        Target::AtMost(1.25),
+        target,
     );
     Ok(())
 }
 
-/// What one run cost.
-struct Cost {
-    /// Server CPU a call, in µs.
-    cost: f64,
-    generator_share: f64,
+impl Asked {
+    /// A server on a workdir with so many regions.
+    fn start(setting: &Setting, regions: u64) -> Result<Self> {
+        let workdir = setting.workdir(&format!("cpu-{regions}"));
+        regions::write_workdir(&workdir, regions)?;
+        Ok(Self { side: Side::new(PdProcess::durable(&workdir)?)?, catalog: Catalog { regions, is_floor: false } })
+    }
+
+    fn regions(&self) -> String {
+        short(float64(self.catalog.regions))
+    }
+
+    fn run(&self, run: Run) -> Result<Turn> {
+        self.side.run(|client| run(client, self.catalog))
+    }
 }
 
-fn side_text(runs: &[Cost], regions: u64) -> String {
-    let median = |figure: fn(&Cost) -> f64| Median::of(&runs.iter().map(figure).collect::<Vec<_>>()).value;
-    format!(
-        "{} µs at {} regions (generator {:.0} %)",
-        short(median(|run| run.cost)),
-        short(float64(regions)),
-        100.0 * median(|run| run.generator_share)
+fn take_timestamp(client: &LoadClient, _: Catalog) -> Result<Load> {
+    client.run(
+        &pd_methods::TSO,
+        IN_FLIGHT,
+        CALLS,
+        |_| pd::TsoRequest { count: 1, ..Default::default() },
+        |_, answer| answer.count == 1 && answer.timestamp > 0,
     )
 }
 
-impl Side {
-    fn start(setting: &Setting, count: u64) -> Result<Self> {
-        let workdir = setting.workdir(&format!("cpu-{count}"));
-        regions::write_workdir(&workdir, count)?;
-        let process = PdProcess::durable(&workdir)?;
-        let client = LoadClient::connect(process.addr())?;
-        Ok(Self { process, client, regions: count })
-    }
-
-    fn run(&self, run: Run) -> Result<Cost> {
-        let before = self.process.cpu()?;
-        let load = run(&self.client, self.regions)?;
-        let used = self.process.cpu()?.saturating_sub(before);
-        Ok(Cost { cost: micros(used) / float64(load.calls), generator_share: load.generator_share() })
-    }
-}
-
 /// Looks up keys all over the catalog.
-fn look_up(client: &LoadClient, count: u64) -> Result<Load> {
+fn look_up(client: &LoadClient, Catalog { regions: count, is_floor }: Catalog) -> Result<Load> {
     client.run(
         &pd_methods::GET_REGION_BY_KEY,
         IN_FLIGHT,
         CALLS,
         move |number| regions::lookup(regions::scattered(number, count)),
-        move |number, answer| answer.region.id == regions::id(regions::scattered(number, count)),
+        move |number, answer| is_floor || answer.region.id == regions::id(regions::scattered(number, count)),
     )
 }
 
 /// Reports regions all over the catalog as they are.
-fn report_unchanged(client: &LoadClient, count: u64) -> Result<Load> {
+fn report_unchanged(client: &LoadClient, Catalog { regions: count, .. }: Catalog) -> Result<Load> {
     client.run(
         &pd_methods::REGION_HEARTBEAT,
         IN_FLIGHT,
@@ -121,7 +146,7 @@ fn report_unchanged(client: &LoadClient, count: u64) -> Result<Load> {
 }
 
 /// Lets the store with the most leaders report.
-fn ask_for_hint(client: &LoadClient, _: u64) -> Result<Load> {
+fn ask_for_hint(client: &LoadClient, _: Catalog) -> Result<Load> {
     client.run(
         &pd_methods::STORE_HEARTBEAT,
         IN_FLIGHT,
@@ -129,14 +154,4 @@ fn ask_for_hint(client: &LoadClient, _: u64) -> Result<Load> {
         |_| store_heartbeat(SOURCE),
         |_, answer| answer.accepted && answer.operations.len() == 1,
     )
-}
-
-fn store_heartbeat(store: u64) -> pd::StoreHeartbeatRequest {
-    let mut request = pd::StoreHeartbeatRequest::new();
-    request.store_id = store;
-    request.region_num = 1000;
-    request.leader_num = if store == SOURCE { 900 } else { 100 };
-    request.capacity = 1 << 40;
-    request.available = 1 << 39;
-    request
 }

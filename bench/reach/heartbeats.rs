@@ -64,14 +64,14 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
             short(scattered.rate.value)
         ),
         &figures.rate,
-        Target::AtLeast(500_000.0),
+        Target::AtLeast(600_000.0),
     );
     report.add(
         "batched unchanged heartbeats: server CPU a region, in µs",
         format!("{} µs as a store holds them", short(figures.cost.value)),
         format!("{} µs in a call of its own; {} µs in no order", short(single), short(scattered.cost.value)),
         &figures.cost,
-        Target::AtMost(1.5),
+        Target::AtMost(1.2),
     );
     Ok(())
 }

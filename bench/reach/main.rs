@@ -1,41 +1,64 @@
 //! What pd-lite must reach: each target measured and printed beside what it is compared with.
 //!
-//! `reach [SECTION…] [--dir DIR] [--regions N]`; sections: `allocations`, `cpu`, `memory`, `batching`, `heartbeats`, `router`,
-//! `tso`, `adapter` (default: all). Two things that are compared run in turns, and a ratio carries the interval of its median, so
-//! that a busy machine widens the interval instead of deciding the verdict. The exit status says only whether everything could be
-//! measured.
+//! `reach [SECTION…] [--dir DIR] [--regions N]`; the sections (default: all) and what they are about:
+//!
+//! - `adapter`: the store's side
+//! - `cpu`: server CPU of unary calls, beside a bare handler's, and with many regions beside few
+//! - `streams`: the same of timestamps out of streams
+//! - `allocations`: durable timestamps and ids beside those in memory
+//! - `tail`: timestamps at a fixed rate while changes are synced
+//! - `batching`: changes that share a sync, and durable changes on the real disk
+//! - `heartbeats`: many regions in a call
+//! - `catalog`: lookups and heartbeats in process
+//! - `memory`: what many regions take in memory and at a start
+//! - `tso`, `router`: the client's timestamps and routes
+//!
+//! Two things that are compared run in turns, and a ratio carries the interval of its median, so that a busy machine widens the
+//! interval instead of deciding the verdict. The exit status says only whether everything could be measured. The table is also
+//! in `reach.json`, in cargo's target directory.
 
 mod adapter;
 mod allocations;
 mod batching;
+mod catalog;
 mod cpu;
+mod floor;
 mod heartbeats;
 mod memory;
 mod router;
+mod side;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tail;
 mod tso;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use lexopt::prelude::{Long, Value, ValueExt};
 
+use support::Result;
+use support::machine::Machine;
 use support::report::Report;
-use support::{Result, machine};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
-const SECTIONS: [(&str, Section); 8] = [
-    ("allocations", allocations::measure),
+const SECTIONS: [(&str, Section); 11] = [
+    // First: it looks at this process's memory, in which the others would leave room.
+    ("adapter", adapter::measure),
     ("cpu", cpu::measure),
-    ("memory", memory::measure),
+    ("streams", streams::measure),
+    ("allocations", allocations::measure),
+    ("tail", tail::measure),
     ("batching", batching::measure),
     ("heartbeats", heartbeats::measure),
-    ("router", router::measure),
+    ("catalog", catalog::measure),
+    ("memory", memory::measure),
     ("tso", tso::measure),
-    ("adapter", adapter::measure),
+    ("router", router::measure),
 ];
 
 /// Where and how large to measure.
@@ -72,6 +95,7 @@ fn run() -> Result<()> {
         match argument {
             // Cargo adds this one to every bench.
             Long("bench") => {}
+            Long(floor::FLAG) => return floor::serve(&arguments.value()?.string()?),
             Long("dir") => parent = arguments.value()?.into(),
             Long("regions") => regions = arguments.value()?.parse::<NonZeroU64>()?.get(),
             Value(name) => {
@@ -90,12 +114,23 @@ fn run() -> Result<()> {
 /// Measures the sections one after the other and prints the table, even when one of them fails.
 fn measure(sections: &[(&str, Section)], parent: &Path, regions: u64) -> Result<()> {
     let setting = Setting { dir: tempfile::tempdir_in(parent)?, regions };
-    println!("{}\n", machine::describe(parent));
-    let mut report = Report::default();
-    let result = sections.iter().try_for_each(|(name, section)| {
+    let machine = Machine::of(parent);
+    println!("{machine}\n");
+    let mut report = Report::new(machine)?;
+    let mut failed = Ok(());
+    for (name, section) in sections {
         eprintln!("measuring {name} …");
-        section(&setting, &mut report)
-    });
+        report.begin_section(name);
+        let begun = Instant::now();
+        let result = section(&setting, &mut report);
+        report.end_section(begun.elapsed());
+        eprintln!("  took {:.0} s", begun.elapsed().as_secs_f64());
+        if let Err(error) = result {
+            eprintln!("  failed: {error}");
+            failed = failed.and(Err(format!("{name}: {error}").into()));
+        }
+    }
     report.print();
-    result
+    let written = report.write(&Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("reach.json"));
+    failed.and(written)
 }

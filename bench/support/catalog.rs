@@ -17,11 +17,7 @@ use super::timed::at_once;
 
 /// The store that asks for hints, and the one that its leaders should move to. Both hold replicas of the same regions.
 pub const SOURCE: u64 = 1;
-const TARGET: u64 = 2;
-
-/// Places follow each other by ascending number, and their regions lie all over the catalog. A prime: with any smaller
-/// count its multiples meet every region once.
-const STRIDE: u64 = 2_654_435_761;
+pub const TARGET: u64 = 2;
 
 /// A catalog of regions that is served.
 pub struct Catalog {
@@ -100,8 +96,9 @@ impl Versions {
         (self.region_at(number % self.count), FIRST_VERSION + 1 + number / self.count)
     }
 
+    /// Places follow each other by ascending number, and their regions lie all over the catalog.
     fn region_at(self, place: u64) -> u64 {
-        place * STRIDE % self.count
+        regions::shuffled(place, self.count)
     }
 }
 

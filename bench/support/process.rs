@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::{Result, machine};
 
+/// The program that is measured.
+pub const PD_LITE: &str = env!("CARGO_BIN_EXE_pd-lite");
+
 /// The last line of a start, in front of the address.
-const LISTENING: &str = "PD-lite service listening on ";
+pub const LISTENING: &str = "PD-lite service listening on ";
 
 /// A server process. Dropping it kills the process.
 pub struct PdProcess {
@@ -42,17 +45,19 @@ impl PdProcess {
     }
 
     fn start(addr: &str, args: &[&OsStr]) -> Result<Self> {
-        Self::start_program(Path::new(env!("CARGO_BIN_EXE_pd-lite")), addr, args)
+        Self::start_program(Path::new(PD_LITE), addr, args)
     }
 
     fn start_program(program: &Path, addr: &str, args: &[&OsStr]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["pd", "--addr", addr, "--log-level", "error"]).args(args).stdin(Stdio::null());
+        Self::of_command(command)
+    }
+
+    /// Starts a server that tells its address as pd-lite does.
+    pub fn of_command(mut command: Command) -> Result<Self> {
         let started = Instant::now();
-        let mut child = Command::new(program)
-            .args(["pd", "--addr", addr, "--log-level", "error"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().expect("stdout is piped");
         let mut process = Self { child, started, addr: String::new() };
         for line in BufReader::new(stdout).lines() {
@@ -61,7 +66,7 @@ impl PdProcess {
                 return Ok(process);
             }
         }
-        Err(format!("pd-lite ended before it served: {}", process.child.wait()?).into())
+        Err(format!("the server ended before it served: {}", process.child.wait()?).into())
     }
 
     pub fn addr(&self) -> &str {
@@ -94,10 +99,9 @@ impl PdProcess {
     ///
     /// An exit status other than 0.
     pub fn stop(mut self) -> Result<()> {
-        // The shell's own `kill`: the crate is free of unsafe code, and a `kill` program may be missing.
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status()?;
+        terminate(&self.child)?;
         let status = self.child.wait()?;
-        if !sent.success() || !status.success() {
+        if !status.success() {
             return Err(format!("pd-lite ended by {status} after SIGTERM").into());
         }
         Ok(())
@@ -110,6 +114,13 @@ impl Drop for PdProcess {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Sends SIGTERM to a child that has not been waited for.
+pub fn terminate(child: &Child) -> Result<()> {
+    // The shell's own `kill`: the crate is free of unsafe code, and a `kill` program may be missing.
+    let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &child.id().to_string()]).status()?;
+    if sent.success() { Ok(()) } else { Err(format!("process {} cannot be sent SIGTERM", child.id()).into()) }
 }
 
 /// CPU time of all threads of this process so far.

@@ -80,6 +80,13 @@ pub fn scattered(number: u64, count: u64) -> u64 {
     (mixed ^ (mixed >> 31)) % count
 }
 
+/// Every number below `count` once and in no order, as `place` goes over them by ascending number.
+pub fn shuffled(place: u64, count: u64) -> u64 {
+    /// A prime: with any smaller count, its multiples meet every number once.
+    const STRIDE: u64 = 2_654_435_761;
+    place * STRIDE % count
+}
+
 /// All regions of a catalog of `count`.
 pub fn all(count: u64) -> Regions {
     (0..count).map(|i| region(i, FIRST_VERSION)).collect()
