@@ -13,7 +13,7 @@ use pd_lite::storage::fs::OsFs;
 use super::Result;
 use super::in_process::InProcess;
 use super::regions::{self, FIRST_VERSION};
-use super::timed::at_once;
+use super::timed::{at_once, wait};
 
 /// The store that asks for hints, and the one that its leaders should move to. Both hold replicas of the same regions.
 pub const SOURCE: u64 = 1;
@@ -35,7 +35,11 @@ impl Catalog {
     /// `count` regions in a workdir, which is created.
     pub fn durable(workdir: &Path, count: u64) -> Result<Self> {
         regions::write_workdir(workdir, count)?;
-        Self::new(InProcess::durable(Arc::new(OsFs), workdir)?, count)
+        let catalog = Self::new(InProcess::durable(Arc::new(OsFs), workdir)?, count)?;
+        // The first change also waits for what the start has left to the disk.
+        let (i, version) = catalog.versions().change(catalog.take_changes(1));
+        wait(catalog.pd().region_heartbeat(&regions::heartbeat(i, version))).map_err(|error| error.to_string())?;
+        Ok(catalog)
     }
 
     /// Both stores have reported, as in a cluster that plans: every later change keeps the planner's sets up to date.

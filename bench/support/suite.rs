@@ -24,9 +24,9 @@ pub const ROWS: &str = "PD_LITE_BENCH_ROWS";
 const SIZES: [u64; 3] = [1000, 100_000, 1_000_000];
 
 /// Criterion plans a sample by the time that this many of them are to take.
-const SAMPLES: usize = 20;
+const SAMPLES: usize = 30;
 const SAMPLES_QUICK: usize = 10;
-const TIME: Duration = Duration::from_millis(2000);
+const TIME: Duration = Duration::from_millis(3000);
 const TIME_QUICK: Duration = Duration::from_millis(500);
 
 /// What is measured.
@@ -92,7 +92,7 @@ impl Suite {
         let (samples, time) = if is_quick { (SAMPLES_QUICK, TIME_QUICK) } else { (SAMPLES, TIME) };
         let criterion = Criterion::default()
             .sample_size(samples)
-            .warm_up_time(time / 5)
+            .warm_up_time(time / 6)
             .measurement_time(time)
             .nresamples(2000)
             .configure_from_args();
@@ -147,7 +147,7 @@ impl Suite {
         }
         if is_long {
             // Criterion plans more calls than one for each sample, and gets one, told as so many: of a plan of one it warns.
-            group.sample_size(SAMPLES_QUICK).warm_up_time(Duration::from_nanos(1)).measurement_time(100 * TIME);
+            group.sample_size(SAMPLES_QUICK).warm_up_time(Duration::from_nanos(1)).measurement_time(TIME * 100);
         }
         let id = match regions {
             None => BenchmarkId::from_parameter(&name),
