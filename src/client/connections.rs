@@ -10,11 +10,13 @@
 //!
 //! Threads: one poll thread a client, on which spawned futures run as well; it ends with the last handle.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use grpcio::{CallOption, ChannelBuilder, Client, ConnectivityState, EnvBuilder, Method};
+use futures::FutureExt;
+use grpcio::{CallOption, ChannelBuilder, Client, ConnectivityState, EnvBuilder, Method, RpcStatus, RpcStatusCode};
 
 use super::retry::Span;
 use super::{ClientOptions, Error};
@@ -181,7 +183,7 @@ impl Connection {
             return Err(unsupported(call));
         }
         let answer = match self.grpc().unary_call_async(method, request, CallOption::default().timeout(span.left())) {
-            Ok(answer) => answer.await,
+            Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Err(without_answer())),
             Err(error) => Err(error),
         };
         let error = match answer {
@@ -242,4 +244,11 @@ impl Connection {
         *begun = Some(Instant::now());
         Ok(())
     }
+}
+
+/// What becomes of a call that ends with OK and without a message, as one may that crosses its deadline. grpcio panics over it,
+/// which must not end a poll thread, nor that of a caller.
+fn without_answer() -> grpcio::Error {
+    let reason = "the call ended without an answer".to_owned();
+    grpcio::Error::RpcFailure(RpcStatus::with_message(RpcStatusCode::UNAVAILABLE, reason))
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod calls;
+mod empty_answers;
 mod fallback;
 mod reconnects;
 mod retries;
