@@ -143,6 +143,7 @@ fn damage_all(workdir: &Workdir) -> (usize, usize) {
             }
         }
     }
+    println!("{told} cuts and flipped bits are damage, {not_told} leave a state that may be");
     (told, not_told)
 }
 
