@@ -14,6 +14,8 @@ const CYCLES: &str = "60";
 const SEED: &str = "1";
 /// Seconds. A test that waits for ever is not one that tells what is wrong.
 const TEST_TIME_MAX: &str = "1200";
+/// Broken code may take all memory there is: in KiB.
+const ADDRESS_SPACE_MAX: &str = "8388608";
 
 /// What came of tests.
 pub enum Outcome {
@@ -95,8 +97,15 @@ impl Scratch {
     }
 
     fn cargo(&self) -> Command {
-        let mut command = Command::new("timeout");
-        command.args(["--kill-after=10", TEST_TIME_MAX, "cargo"]).current_dir(&self.checkout);
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "ulimit -v \"$0\" && exec timeout --kill-after=10 \"$@\"",
+            ADDRESS_SPACE_MAX,
+            TEST_TIME_MAX,
+            "cargo",
+        ]);
+        command.current_dir(&self.checkout);
         command.env("CARGO_TARGET_DIR", &self.target).env_remove("PD_LITE_TEST_EVERYTHING");
         command.env("PD_LITE_TEST_CRASH_CYCLES", CYCLES).env("PD_LITE_TEST_CRASH_SEED", SEED);
         command
