@@ -60,7 +60,7 @@ SEED =
 crash: deps
 	PD_LITE_TEST_CRASH_CYCLES=$(CYCLES) PD_LITE_TEST_CRASH_SEED=$(SEED) cargo test $(CARGO_FLAGS) --test tests -- --nocapture crash::
 
-# In a copy of the checkout, with a target directory of its own. An hour or more for all: the crate is built anew for each.
+# In a copy of the checkout, with a target directory of its own. An hour or so for all: much is built anew for each.
 breaks: deps
 	PD_LITE_TEST_BREAKS="$(ARGS)" cargo test $(CARGO_FLAGS) --test tests -- --ignored --exact --nocapture breaks::every_break_is_caught
 

@@ -5,7 +5,7 @@
 //! The promise that is broken.
 //! test unit <filter>            the tests that have to fail: of the crate itself (`unit`), of tests/ (`program`), of
 //! test program <filter>         tests/interleavings (`interleavings`), or the crash loop
-//! test crash
+//! test crash <seed>             with a seed whose first cycles end where the break shows
 //! file src/storage/fs.rs        and behind it lines to be left (' '), taken away ('-') and put in ('+'); those to be left
 //!                               and taken away stand in the file in a row, once
 //! ```
@@ -31,7 +31,7 @@ pub enum Test {
     Unit(String),
     Program(String),
     Interleavings(String),
-    Crash,
+    Crash(String),
 }
 
 /// Lines to be replaced in a file.
@@ -90,7 +90,7 @@ fn test_of(text: &str) -> Test {
         Some(("unit", filter)) => Test::Unit(filter.to_owned()),
         Some(("program", filter)) => Test::Program(filter.to_owned()),
         Some(("interleavings", filter)) => Test::Interleavings(filter.to_owned()),
-        None if text == "crash" => Test::Crash,
+        Some(("crash", seed)) => Test::Crash(seed.to_owned()),
         _ => panic!("no kind of test: {text}"),
     }
 }
