@@ -21,7 +21,7 @@ install = \
 	$$sudo apt-get -qq update && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(1) >/dev/null
 
-.PHONY: help run cluster build test crash fuzz test-foreign bench bench-quick compare reach lint doc ci deps tools
+.PHONY: help run cluster build test crash breaks fuzz test-foreign bench bench-quick compare reach lint doc ci deps tools
 .NOTPARALLEL:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make cluster       a PD and three stores without data on this machine, workdirs in ./artifacts/cluster"
 	@echo "make test          the tests; some of them: make test ARGS=<part of a test's name>"
 	@echo "make crash         kill -9 under load, restart, check, CYCLES times (30; a few of them are in make test): make crash CYCLES=1000 SEED=7"
+	@echo "make breaks        breaks the code on purpose, each time in one way, and has the tests see it; some: make breaks ARGS=<part of a name>"
 	@echo "make fuzz          mangled input until something breaks: make fuzz TARGET=replay FUZZ_SECONDS=60"
 	@echo "make test-foreign  the README's Python client against the real server"
 	@echo "make bench         benchmarks, 10 minutes, and one table; some of them: make bench ARGS=<part of a bench's name>"
@@ -60,6 +61,10 @@ CYCLES = 30
 SEED =
 crash: deps
 	PD_LITE_TEST_CRASH_CYCLES=$(CYCLES) PD_LITE_TEST_CRASH_SEED=$(SEED) cargo test $(CARGO_FLAGS) --test tests -- --nocapture crash::
+
+# In a copy of the checkout, with a target directory of its own. An hour or so for all: much is built anew for each.
+breaks: deps
+	PD_LITE_TEST_BREAKS="$(ARGS)" cargo test $(CARGO_FLAGS) --test tests -- --ignored --exact --nocapture breaks::every_break_is_caught
 
 # Until it finds something, or for FUZZ_SECONDS; what it finds is in $(CARGO_TARGET_DIR)/fuzz/artifacts.
 FUZZ_SECONDS = 0

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench_tool;
+mod breaks;
 mod client;
 mod command_lines;
 mod config_manifest;

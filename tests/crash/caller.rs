@@ -2,6 +2,7 @@
 //! everything. All callers work on the same regions: what one knows of a region is what the last lookup said.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use grpcio::{CallOption, ClientDuplexReceiver, ClientDuplexSender, RpcStatusCode, WriteFlags};
@@ -10,7 +11,6 @@ use pd_lite::proto::pdlite::{GetRegionsByKeysRequest, RegionHeartbeatsRequest, S
 use pd_lite::proto::pdlite_methods as methods;
 
 use super::history::{Answer, Call, Clock, Entry, Kind, NEVER, Tick};
-use crate::support::client::HANG;
 use crate::support::rng::Rng;
 use crate::support::{Client, Failure};
 
@@ -23,6 +23,8 @@ const LONG_LEN: usize = 3_000;
 const IDS: u64 = 40;
 /// Timestamps asked for at a time over a stream.
 const STREAMED: usize = 4;
+/// A stream lasts for a whole run, which takes minutes on a busy machine.
+const RUN_MAX: Duration = Duration::from_secs(3_600);
 
 /// What all callers share.
 #[derive(Default)]
@@ -107,7 +109,7 @@ impl<'a> Caller<'a> {
     fn take_streamed(&mut self) -> Result<(), Failure> {
         let counts: Vec<u64> = (0..STREAMED).map(|_| self.count()).collect();
         let (requests, answers) = self.stream.get_or_insert_with(|| {
-            let option = CallOption::default().timeout(HANG);
+            let option = CallOption::default().timeout(RUN_MAX);
             self.client.raw().duplex_streaming(&methods::TSO, option).expect("a stream is opened by its first request")
         });
         let mut invoked = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use grpcio::RpcStatusCode;
 use pd_lite::proto::pd::RegionMeta;
@@ -219,7 +219,8 @@ impl<'a> Cycles<'a> {
                 let caller = Caller::new(number, shared, connection.clone(), Rng::new(rng.below(1 << 40)), is_heavy);
                 threads.push(scope.spawn(|| caller.run()));
             }
-            let (began_to_end, result) = end_under_load(server, end, workdir, shared, rng);
+            let all_work = || !threads.iter().any(ScopedJoinHandle::is_finished);
+            let (began_to_end, result) = end_under_load(server, end, workdir, shared, &all_work, rng);
             let ended: Vec<Ended> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
             (ended, began_to_end, result)
         });
@@ -271,14 +272,16 @@ fn end_under_load(
     end: End,
     workdir: &Path,
     shared: &Shared,
+    all_work: &dyn Fn() -> bool,
     rng: &mut Rng,
 ) -> (Tick, Result<bool, String>) {
     let probe = server.client();
+    let serves = || probe.lookup(b"").is_ok();
     // Each look waits for as long as the server needs for one.
     let wait = |changes: u64| {
         let is_reached =
             || shared.changes.load(Ordering::Relaxed) >= changes && shared.values.load(Ordering::Relaxed) >= VALUES_MIN;
-        while !is_reached() && probe.lookup(b"").is_ok() {}
+        while !is_reached() && all_work() && serves() {}
         is_reached()
     };
     // A point is near by itself.
@@ -286,6 +289,11 @@ fn end_under_load(
     let goal = CHANGES_MIN + rng.below(spread);
     let is_up = wait(goal);
     let began = shared.clock.tick();
+    if !is_up && serves() {
+        // A caller has ended and the server has not: what it ended with is told.
+        server.kill();
+        return (began, Ok(true));
+    }
     if !is_up {
         return (began, Err(format!("the server ended by itself: {:#?}", server.wait())));
     }
@@ -307,7 +315,8 @@ fn end_under_load(
         End::Point(point) => Some(point.arm(&server, workdir, rng)),
     };
     let missed = wait(goal + CHANGES_UNTIL_MISSED);
-    if missed {
+    if missed || serves() {
+        let began = if missed { began } else { shared.clock.tick() };
         server.kill();
         drop(armed);
         return (began, Ok(true));

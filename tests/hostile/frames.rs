@@ -151,6 +151,7 @@ fn many_calls_without_their_message_keep_others_out_no_longer_than_their_connect
     victim.stands(GROWTH_MAX, "8,000 calls without their message");
 }
 
+/// gRPC 1.56 compares a message's length with its limit once it holds all of it: one client took as much memory as it liked.
 #[test]
 fn a_message_without_limits_is_given_up_before_the_memory_is() {
     // gRPC looks at a message's length once it has all of it: one client could take as much memory as it liked, up to the

@@ -125,3 +125,30 @@ fn a_region_that_is_gone_is_forgotten_although_another_one_is_refused_for_good()
     eventually("the PD forgets it", || routes(&client, &["a", "x"]) == [route(1, "m", 9), None]);
     eventually("its row is gone", || cluster.leads(1).keys().copied().collect::<Vec<_>>() == [1]);
 }
+
+/// At a merge the store that led the region which goes had the PD forget it, once. A store that had not heard of the merge
+/// reported that region again, the PD refused what took its place, and nobody said the removal again.
+#[test]
+fn a_removal_is_said_again_while_the_pd_refuses_what_took_its_place() {
+    let mut cluster = Cluster::new(&[region(1, "", "m", 1), region(2, "m", "", 1)]);
+    cluster.start_pd();
+    cluster.start_store(1);
+    let client = Client::connect(&cluster.pd_addr()).unwrap();
+    eventually("the PD knows both", || routes(&client, &["a", "x"]) == [route(1, "m", 1), route(2, "", 1)]);
+    cluster.take_store(1).stop();
+    cluster.log_region(1, 2, ["m", ""], 3, "tombstone");
+    cluster.log_region(1, 1, ["", ""], 3, "running");
+    // Another region is in the way until the late store has spoken.
+    let late = cluster.client();
+    late.put(&meta(2, b"m", b"t", 2)).unwrap();
+    late.put(&meta(3, b"t", b"", 2)).unwrap();
+    // The store says it for ten rounds; that is long beside two calls.
+    cluster.start_store_with_rounds(1, "200ms");
+    eventually("the PD forgets the region", || routes(&client, &["n"]) == [None]);
+    late.put(&meta(2, b"m", b"t", 2)).unwrap();
+    assert!(late.remove(3).unwrap());
+    eventually("the PD knows the merge", || routes(&client, &["a", "x"]) == [route(1, "", 3), route(1, "", 3)]);
+    eventually("the row of the region that is gone is forgotten", || {
+        cluster.leads(1).keys().copied().collect::<Vec<_>>() == [1]
+    });
+}

@@ -13,6 +13,8 @@ use crate::support::launch::{Exit, start};
 use crate::support::{Client, Launch, Server, own_host};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_pd-lite");
+/// Rounds follow each other fast: no test waits for seconds.
+const ROUND: &str = "50ms";
 
 /// Three stores and a PD, all of which may be down.
 pub struct Cluster {
@@ -94,13 +96,18 @@ impl Cluster {
     }
 
     pub fn start_store(&mut self, store: u64) {
-        let started = start(self.command(store)).unwrap_or_else(|exit| panic!("store {store} ended: {exit:#?}"));
+        self.start_store_with_rounds(store, ROUND);
+    }
+
+    /// The same, with so much time between two rounds.
+    pub fn start_store_with_rounds(&mut self, store: u64, round: &str) {
+        let started = start(self.command(store, round)).unwrap_or_else(|exit| panic!("store {store} ended: {exit:#?}"));
         self.stores.insert(store, started);
     }
 
     /// Starts a store that is expected to refuse.
     pub fn refused(&self, store: u64, args: &[&str]) -> Exit {
-        let mut command = self.command(store);
+        let mut command = self.command(store, ROUND);
         match start({
             command.args(args);
             command
@@ -110,10 +117,9 @@ impl Cluster {
         }
     }
 
-    /// Rounds follow each other fast: no test waits for seconds.
-    fn command(&self, store: u64) -> Command {
+    fn command(&self, store: u64, round: &str) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--heartbeat-interval=50ms", "--pd-timeout=1s", "--log-level=info", "--config"]);
+        command.args(["serve", "--heartbeat-interval", round, "--pd-timeout=1s", "--log-level=info", "--config"]);
         command.arg(self.config()).args(["--store-id", &store.to_string()]);
         command
     }

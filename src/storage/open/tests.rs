@@ -273,6 +273,7 @@ fn beside_the_references_manifest_its_leniency_holds() {
     assert!(matches!(with(&state(22)), Err(StorageError::Damaged { .. })), "our checkpoint names this manifest");
 }
 
+/// The older manifest that it names was served, and the newer one deleted as a left-over.
 #[test]
 fn an_old_current_that_was_put_back_is_damage() {
     let mut manifest = ours().0;

@@ -162,6 +162,7 @@ fn more_than_one_batch_behind_the_last_commit_is_damage() {
     assert_damaged(read(&ours.bytes, None), states[3].0, "1048577 bytes");
 }
 
+/// Such a record was left out, with a warning, and another map served.
 #[test]
 fn a_record_that_cannot_be_read_in_a_whole_batch_is_damage() {
     let mut ours = Ours::new(1);

@@ -141,7 +141,7 @@ fn a_region_longer_than_a_batch_is_converted() {
     assert_eq!(read(OsFs, dir.path()).unwrap().0, regions);
 }
 
-/// A start that was killed may have made the directory, and not synced the name.
+/// A start that was killed may have made the directory, and not synced the name: the next one took it for durable.
 #[test]
 fn the_path_of_a_new_workdir_is_made_durable_though_it_exists() {
     let parent = tempfile::tempdir().unwrap();
@@ -229,6 +229,7 @@ fn a_manifest_that_grows_during_its_conversion_is_not_replaced() {
     assert_eq!(current(dir.path()), "MANIFEST-000001");
 }
 
+/// The piece of a copy stayed, so that each failed start filled the disk further.
 #[test]
 fn a_copy_for_which_there_is_no_space_is_not_left_half_made() {
     let (dir, _) = restore("torn-tail");

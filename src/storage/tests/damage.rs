@@ -143,6 +143,7 @@ fn damage_all(workdir: &Workdir) -> (usize, usize) {
             }
         }
     }
+    println!("{told} cuts and flipped bits are damage, {not_told} leave a state that may be");
     (told, not_told)
 }
 
@@ -198,7 +199,8 @@ fn a_bit_of_current_never_makes_an_unfinished_copy_the_catalog() {
     check();
 }
 
-/// Until the checkpoint names the new manifest, nothing but its seal says how much of it is known to be on the disk.
+/// A rewritten manifest that was cut, or empty, was taken for torn: until the checkpoint names it, nothing but its seal says how
+/// much of it is known to be on the disk.
 #[test]
 fn a_copy_that_is_current_is_never_cut_back_into_what_was_copied() {
     let dir = scratch();

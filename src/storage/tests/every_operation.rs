@@ -156,18 +156,21 @@ pub fn at_every_operation<K: Debug>(
     };
     let operations = run(None, 0);
     assert!(operations.len() > 10, "{operations:?}");
+    let mut runs = 1;
     for &fault in faults {
         // With a fault a run may take more operations than without.
         for at in 0.. {
             if operations.get(at).is_some_and(|&op| !fault.can_meet(op)) {
                 continue;
             }
+            runs += 1;
             if run(Some(fault), at).len() <= at {
                 assert!(at >= operations.len() / 2, "{fault:?}: {at} of {} operations", operations.len());
                 break;
             }
         }
     }
+    println!("{} operations, {runs} runs, {} states of the disk", operations.len(), checked.len());
 }
 
 fn checksums(files: &Files) -> Vec<(OsString, usize, u32)> {

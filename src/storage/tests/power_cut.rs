@@ -177,7 +177,8 @@ fn cut_again(dir: &Path, known: &Known, context: &str) {
     }
 }
 
-/// Serves the workdir of a process that ended, by the same disk, until the power goes.
+/// Serves the workdir of a process that ended, by the same disk, until the power goes. A start once built on what a killed one
+/// had renamed and not synced: a power cut took the name back, with all that was acknowledged since.
 fn go_on(fault: &Run<'_>, known: Known, context: &str) {
     let running = run(fault.fs.clone(), fault.dir).unwrap_or_else(|error| panic!("{context}: {error}"));
     let regions = running.regions().into_iter().map(|region| (region.id(), region)).collect();
