@@ -11,7 +11,7 @@ use pd_lite::proto::pd::RegionMeta;
 
 use super::caller::{Caller, Ended, Shared};
 use super::history::{Answer, Call, Entry, Kind, Tick, Violation};
-use super::points::{self, BATCH_POINTS, POINTS, Point};
+use super::points::{self, Armed, BATCH_POINTS, POINTS, Point};
 use super::regions;
 use super::values::Values;
 use crate::support::rng::Rng;
@@ -275,16 +275,16 @@ fn end_under_load(
 ) -> (Tick, Result<bool, String>) {
     let probe = server.client();
     // Each look waits for as long as the server needs for one.
-    let wait = |changes: u64| {
+    let wait = |changes: u64, is_held: &dyn Fn() -> bool| {
         let is_reached =
             || shared.changes.load(Ordering::Relaxed) >= changes && shared.values.load(Ordering::Relaxed) >= VALUES_MIN;
-        while !is_reached() && probe.lookup(b"").is_ok() {}
+        while !is_reached() && !is_held() && probe.lookup(b"").is_ok() {}
         is_reached()
     };
     // A point is near by itself.
     let spread = if matches!(end, End::Point(_)) { 1 } else { CHANGES_SPREAD };
     let goal = CHANGES_MIN + rng.below(spread);
-    let is_up = wait(goal);
+    let is_up = wait(goal, &|| false);
     let began = shared.clock.tick();
     if !is_up {
         return (began, Err(format!("the server ended by itself: {:#?}", server.wait())));
@@ -306,17 +306,18 @@ fn end_under_load(
         }
         End::Point(point) => Some(point.arm(&server, workdir, rng)),
     };
-    let missed = wait(goal + CHANGES_UNTIL_MISSED);
-    if missed {
-        server.kill();
+    let is_held = || armed.as_ref().is_some_and(Armed::holds);
+    let missed = wait(goal + CHANGES_UNTIL_MISSED, &is_held);
+    if missed || is_held() {
+        server.signal("KILL");
+        // What strace holds is buried by strace alone.
         drop(armed);
-        return (began, Ok(true));
+        server.wait();
+        return (began, Ok(missed));
     }
     let exit = server.wait();
-    drop(armed);
-    let wanted = if matches!(end, End::CutWrite) { Some(EXIT_DISK) } else { None };
-    let result = if exit.code == wanted { Ok(false) } else { Err(format!("the server ended by itself: {exit:#?}")) };
-    (began, result)
+    let by_itself = matches!(end, End::CutWrite) && exit.code == Some(EXIT_DISK);
+    (began, if by_itself { Ok(false) } else { Err(format!("the server ended by itself: {exit:#?}")) })
 }
 
 /// Whether calls may fail like this when the server ends.
