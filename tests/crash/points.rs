@@ -1,7 +1,9 @@
-//! Where a server dies: by kill -9 in front of a certain system call of the persistence path, by strace, which is asked to
-//! watch the one thread that makes it; in the middle of a write, by a limit of the file's length; or at any moment.
+//! Where a server dies: by kill -9 in front of a certain system call of the persistence path, at which strace, which is asked
+//! to watch the one thread that makes it, holds that thread; in the middle of a write, by a limit of the file's length; or at
+//! any moment.
 //!
 //! A call in front of which the process dies does nothing, so the points between two calls of the path are all there are.
+//! While its writer is held the server goes on: others get a moment to see what they should not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,9 +47,10 @@ const fn point(name: &'static str, calls: &'static str, of: Option<Of>, among: u
     Point { name, calls, of, among, is_heavy }
 }
 
-/// How long a server that is about to die waits in front of its last call, in microseconds. With 3 ms a server that answered
-/// before it wrote was not always noticed: on a busy machine its answers did not get out.
-const DELAY_US: u32 = 50_000;
+/// How long a thread is held in front of its last call, in microseconds: until it is dead.
+const HELD_US: u32 = 60_000_000;
+/// How long a thread has to stand still to be taken for held, which is also the moment that others get.
+const STANDS_STILL: Duration = Duration::from_millis(50);
 
 const OPEN: &str = "?open,openat";
 const RENAME: &str = "?rename,?renameat,?renameat2";
@@ -93,16 +96,19 @@ pub fn has_strace() -> bool {
 }
 
 impl Point {
-    /// Lets the server die at this point, by a process that ends when the server has.
+    /// Has the server's writer held at this point.
     pub fn arm(&self, server: &Server, workdir: &Path, rng: &mut Rng) -> Armed {
         let when = 1 + rng.below(self.among);
-        let mut strace = strace(self.calls, when);
+        // A signal beside a delay gets lost in strace 6.1.
+        let mut strace = strace(self.calls, &format!("delay_enter={HELD_US}:when={when}"));
         if let Some(of) = self.of {
             Self::paths(of, workdir).iter().for_each(|path| _ = strace.arg("-P").arg(path));
         }
         // Of the one thread alone: the others go on at their speed.
-        strace.args(["-p", &writer_of(server).to_string()]);
-        Armed(strace.spawn().expect("a strace that told its version"))
+        let writer = writer_of(server);
+        strace.args(["-p", &writer.to_string()]);
+        let status = PathBuf::from(format!("/proc/{}/task/{writer}/status", server.pid()));
+        Armed { strace: strace.spawn().expect("a strace that told its version"), status }
     }
 
     fn paths(of: Of, workdir: &Path) -> Vec<PathBuf> {
@@ -121,21 +127,39 @@ impl Point {
 }
 
 /// A strace that waits for its point.
-pub struct Armed(Child);
+pub struct Armed {
+    strace: Child,
+    /// Of the writer's thread.
+    status: PathBuf,
+}
+
+impl Armed {
+    /// Whether the writer is held. On a busy machine it may be one of the calls before the point at which it stands still.
+    pub fn holds(&self) -> bool {
+        let stopped = || fs::read_to_string(&self.status).ok().filter(|status| status.contains("State:\tt"));
+        let Some(before) = stopped() else { return false };
+        thread::sleep(STANDS_STILL);
+        stopped().is_some_and(|after| switches(&after) == switches(&before))
+    }
+}
+
+/// How often a thread has begun to wait for something, by its status.
+fn switches(status: &str) -> Option<&str> {
+    status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))
+}
 
 impl Drop for Armed {
     /// When the server is gone.
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.strace.kill();
+        let _ = self.strace.wait();
     }
 }
 
-fn strace(calls: &str, when: u64) -> Command {
+fn strace(calls: &str, how: &str) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-qqq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-    // Between the step before and the death others get a moment to see what they should not: long enough on a busy machine.
-    strace.args(["-e", &format!("inject={calls}:delay_enter={DELAY_US}:signal=KILL:when={when}")]);
+    strace.args(["-e", &format!("inject={calls}:{how}")]);
     strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     strace
 }
@@ -166,7 +190,7 @@ pub fn interrupt_start(launch: &Launch, has_strace: bool, rng: &mut Rng) -> Resu
         let when = 1 + rng.below(most);
         // With -D it is the server that is this process's child. Without -f it is the main thread that is watched, which makes
         // the workdir ready.
-        let mut strace = strace(calls, when);
+        let mut strace = strace(calls, &format!("signal=KILL:when={when}"));
         strace.arg("-D").arg(command.get_program()).args(command.get_args());
         return match launch::start(strace) {
             Ok(server) => {
