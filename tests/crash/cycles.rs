@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use grpcio::RpcStatusCode;
 use pd_lite::proto::pd::RegionMeta;
@@ -225,8 +226,8 @@ impl<'a> Cycles<'a> {
                 let caller = Caller::new(number, shared, connection.clone(), Rng::new(rng.below(1 << 40)), is_heavy);
                 threads.push(scope.spawn(|| caller.run()));
             }
-            let all_work = || !threads.iter().any(ScopedJoinHandle::is_finished);
-            let (began_to_end, result) = end_under_load(server, end, workdir, shared, &all_work, rng);
+            let some_work = || !threads.iter().all(ScopedJoinHandle::is_finished);
+            let (began_to_end, result) = end_under_load(server, end, workdir, shared, &some_work, rng);
             let ended: Vec<Ended> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
             (ended, began_to_end, result)
         });
@@ -278,25 +279,25 @@ fn end_under_load(
     end: End,
     workdir: &Path,
     shared: &Shared,
-    all_work: &dyn Fn() -> bool,
+    some_work: &dyn Fn() -> bool,
     rng: &mut Rng,
 ) -> (Tick, Result<bool, String>) {
     let probe = server.client();
+    // Waits for as long as the server needs for an answer.
     let serves = || probe.lookup(b"").is_ok();
-    // Each look waits for as long as the server needs for one.
-    let wait = |changes: u64, is_over: &dyn Fn() -> bool| {
+    let wait = |changes: u64, goes_on: &dyn Fn() -> bool| {
         let is_reached =
             || shared.changes.load(Ordering::Relaxed) >= changes && shared.values.load(Ordering::Relaxed) >= VALUES_MIN;
-        while !is_reached() && !is_over() && serves() {}
+        while !is_reached() && some_work() && goes_on() {}
         is_reached()
     };
     // A point is near by itself.
     let spread = if matches!(end, End::Point(_)) { 1 } else { CHANGES_SPREAD };
     let goal = CHANGES_MIN + rng.below(spread);
-    let is_up = wait(goal, &|| !all_work());
+    let is_up = wait(goal, &serves);
     let began = shared.clock.tick();
     if !is_up && serves() {
-        // A caller has ended and the server has not: what it ended with is told.
+        // All callers have ended and the server has not: what they ended with is told.
         server.kill();
         return (began, Ok(true));
     }
@@ -321,7 +322,12 @@ fn end_under_load(
         End::Point(point) => Some(point.arm(&server, workdir, rng)),
     };
     let is_held = || armed.as_ref().is_some_and(Armed::holds);
-    let missed = wait(goal + CHANGES_UNTIL_MISSED, &is_held);
+    // What is held may keep a look waiting.
+    let is_under_way = || {
+        thread::sleep(Duration::from_millis(1));
+        !is_held() && !server.has_ended()
+    };
+    let missed = wait(goal + CHANGES_UNTIL_MISSED, if armed.is_some() { &is_under_way } else { &serves });
     if missed || is_held() {
         server.signal("KILL");
         // What strace holds is buried by strace alone.
