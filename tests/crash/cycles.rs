@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use grpcio::RpcStatusCode;
 use pd_lite::proto::pd::RegionMeta;
@@ -280,17 +281,18 @@ fn end_under_load(
     rng: &mut Rng,
 ) -> (Tick, Result<bool, String>) {
     let probe = server.client();
-    // Each look waits for as long as the server needs for one.
-    let wait = |changes: u64, is_held: &dyn Fn() -> bool| {
+    let wait = |changes: u64, goes_on: &dyn Fn() -> bool| {
         let is_reached =
             || shared.changes.load(Ordering::Relaxed) >= changes && shared.values.load(Ordering::Relaxed) >= VALUES_MIN;
-        while !is_reached() && !is_held() && probe.lookup(b"").is_ok() {}
+        while !is_reached() && goes_on() {}
         is_reached()
     };
     // A point is near by itself.
     let spread = if matches!(end, End::Point(_)) { 1 } else { CHANGES_SPREAD };
     let goal = CHANGES_MIN + rng.below(spread);
-    let is_up = wait(goal, &|| false);
+    // Each look waits for as long as the server needs for one.
+    let answers = || probe.lookup(b"").is_ok();
+    let is_up = wait(goal, &answers);
     let began = shared.clock.tick();
     if !is_up {
         return (began, Err(format!("the server ended by itself: {:#?}", server.wait())));
@@ -313,7 +315,12 @@ fn end_under_load(
         End::Point(point) => Some(point.arm(&server, workdir, rng)),
     };
     let is_held = || armed.as_ref().is_some_and(Armed::holds);
-    let missed = wait(goal + CHANGES_UNTIL_MISSED, &is_held);
+    // What is held may keep a look waiting.
+    let is_under_way = || {
+        thread::sleep(Duration::from_millis(1));
+        !is_held() && !server.has_ended()
+    };
+    let missed = wait(goal + CHANGES_UNTIL_MISSED, if armed.is_some() { &is_under_way } else { &answers });
     if missed || is_held() {
         server.signal("KILL");
         // What strace holds is buried by strace alone.
