@@ -27,7 +27,7 @@ impl<Q> Reader<Q> {
     pub(super) fn read(&self, bytes: MessageReader) -> Result<Q, RpcStatus> {
         let (len, max) = (bytes.len(), self.bytes_max);
         if len > max {
-            let message = format!("a message of {len} bytes is longer than {max} (--max-request-bytes)");
+            let message = format!("a message of {len} bytes is longer than {max} (of a PD: --max-request-bytes)");
             return Err(RpcStatus::with_message(RpcStatusCode::RESOURCE_EXHAUSTED, message));
         }
         (self.de)(bytes).map_err(|error| RpcStatus::with_message(RpcStatusCode::INTERNAL, error.to_string()))

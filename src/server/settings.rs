@@ -12,8 +12,8 @@ const REQUEST_SLOTS: usize = 128;
 /// Calls that a connection may have under way; a client's further calls wait at the client.
 const STREAMS_MAX: i32 = 1024;
 
-/// Memory that gRPC may take for connections (some 20 KiB each) and for messages on their way to the server. It looks at a
-/// message's length only when it has all of it; with this much taken it gives up calls and closes connections without one.
+/// Memory that gRPC may take for connections (some 20 KiB each) and for messages on their way to the server, whose length is
+/// looked at when all of it is there; with this much taken it gives up calls and closes connections without one.
 const MEMORY_BYTES: usize = 512 << 20;
 
 /// A connection without a sign of life for so long is asked for one ...

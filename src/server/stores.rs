@@ -43,24 +43,22 @@ impl From<StoreCallError> for RpcStatus {
 
 /// The service `pdlite.serve.v1.Stores`.
 pub(super) fn service(store: &Arc<dyn StoreCalls>, calls: &Arc<Calls>, request_bytes_max: usize) -> Service {
-    let (take, share) = (&methods::TAKE_LEAD, &methods::SHARE_LEADS);
-    let mut builder = ServiceBuilder::new();
-    let reader = Reader::new(take, request_bytes_max);
-    builder = add(builder, take, reader, store, calls, |store, request| store.take_lead(request));
-    let reader = Reader::new(share, request_bytes_max);
-    builder = add(builder, share, reader, store, calls, |store, request| store.share_leads(request));
+    let (mut builder, max) = (ServiceBuilder::new(), request_bytes_max);
+    builder = add(builder, &methods::TAKE_LEAD, max, store, calls, |store, request| store.take_lead(request));
+    builder = add(builder, &methods::SHARE_LEADS, max, store, calls, |store, request| store.share_leads(request));
     builder.build()
 }
 
 fn add<Q: 'static, A: Send + 'static>(
     builder: ServiceBuilder,
     method: &Method<Q, A>,
-    reader: Reader<Q>,
+    request_bytes_max: usize,
     store: &Arc<dyn StoreCalls>,
     calls: &Arc<Calls>,
     handle: fn(&dyn StoreCalls, &Q) -> StoreAnswer<A>,
 ) -> ServiceBuilder {
     let (store, calls) = (Arc::clone(store), Arc::clone(calls));
+    let reader = Reader::new(method, request_bytes_max);
     builder.add_unary_handler(&unread(method), move |ctx, bytes, sink| {
         let call = calls.begin();
         let answer = match reader.read(bytes) {
