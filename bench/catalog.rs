@@ -20,8 +20,8 @@ use support::figures::float;
 use support::regions::{self, FIRST_VERSION};
 
 /// Calls of one run. What they are made from fits a small cache.
-const CALLS: usize = 256;
-const RUNS: usize = 3000;
+const CALLS: usize = 32;
+const RUNS: usize = 24_000;
 
 /// The numbers of regions, from all over the catalog and never the same again soon.
 struct Scattered {

@@ -18,7 +18,7 @@ use support::over_grpc::Calls;
 use support::regions;
 use support::rows::Level;
 use support::suite::{Shared, Suite, What};
-use support::timed::{MANY, Numbers, at_once, timed, timed_waiting};
+use support::timed::{MANY, NEAR, Numbers, at_once, timed, timed_waiting};
 
 const IN_FLIGHT: [usize; 2] = [1, 64];
 
@@ -88,7 +88,7 @@ fn in_process(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64) {
                 regions::region(i, version)
             };
             let cluster = catalog.cluster();
-            timed(MANY, calls, region, |region| matches!(cluster.judge(region), Ok(Verdict::Unchanged)))
+            timed(NEAR, calls, region, |region| matches!(cluster.judge(region), Ok(Verdict::Unchanged)))
         }))
     });
     suite.alone(What::new(Level::InProcess, "judge and put a new epoch").at(count), || {
@@ -100,7 +100,7 @@ fn in_process(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64) {
                 Some(regions::region(i, version))
             };
             let mut cluster = catalog.cluster();
-            timed(MANY, calls, region, |region| {
+            timed(NEAR, calls, region, |region| {
                 let region = region.take().expect("taken once");
                 let is_change = matches!(cluster.judge(&region), Ok(Verdict::Changed));
                 cluster.put(region);
@@ -132,7 +132,7 @@ fn without_network(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
         Ok(Box::new(move |calls| {
             let (first, versions) = (numbers.take(calls), catalog.versions());
             let request = |number| unchanged(versions, first + number);
-            timed(MANY, calls, request, |request| is_accepted(catalog, request))
+            timed(NEAR, calls, request, |request| is_accepted(catalog, request))
         }))
     });
     suite.alone(at("changed RegionHeartbeat, in memory"), || {
@@ -140,13 +140,13 @@ fn without_network(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
         Ok(Box::new(move |calls| {
             let (first, versions) = (catalog.take_changes(calls), catalog.versions());
             let request = |number| changed(versions, first + number);
-            timed(MANY, calls, request, |request| is_accepted(catalog, request))
+            timed(NEAR, calls, request, |request| is_accepted(catalog, request))
         }))
     });
     suite.alone(at("StoreHeartbeat with a hint"), || {
         let pd = catalog.get()?.pd();
         let is_right = |request: &mut _| at_once(pd.store_heartbeat(request)).is_some_and(|answer| is_hint(&answer));
-        Ok(Box::new(move |calls| timed(MANY, calls, |_| store_heartbeat(SOURCE), is_right)))
+        Ok(Box::new(move |calls| timed(NEAR, calls, |_| store_heartbeat(SOURCE), is_right)))
     });
 }
 

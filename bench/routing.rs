@@ -15,7 +15,7 @@ use support::over_grpc::Calls;
 use support::regions::{self, FIRST_VERSION, scattered};
 use support::rows::Level;
 use support::suite::{Shared, Suite, What};
-use support::timed::{MANY, Numbers, at_once, timed};
+use support::timed::{NEAR, Numbers, at_once, timed};
 
 const IN_FLIGHT: [usize; 2] = [1, 64];
 
@@ -51,7 +51,7 @@ fn in_process(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64) {
             let first = numbers.take(calls);
             let cluster = catalog.cluster();
             timed(
-                MANY,
+                NEAR,
                 calls,
                 |number| regions::key(scattered(first + number, count)),
                 |key| cluster.region_by_key(key).is_some_and(|region| region.start_key() == key),
@@ -67,7 +67,7 @@ fn without_network(suite: &mut Suite, catalog: &Shared<'_, Catalog>, count: u64)
         Ok(Box::new(move |calls| {
             let first = numbers.take(calls);
             let request = |number| regions::lookup(scattered(first + number, count));
-            timed(MANY, calls, request, |request| {
+            timed(NEAR, calls, request, |request| {
                 at_once(pd.get_region_by_key(request)).is_some_and(|answer| is_region_of(&answer, &request.key))
             })
         }))

@@ -17,11 +17,11 @@ use crate::support::Result;
 use crate::support::figures::{Median, PAIRS, Target, float64, in_turns, short};
 use crate::support::regions::{self, FIRST_VERSION};
 use crate::support::report::Report;
-use crate::support::timed::{MANY, Numbers, at_once, timed};
+use crate::support::timed::{NEAR, Numbers, at_once, timed};
 
 const FEW: u64 = 1000;
-/// Runs of a turn, each of [`MANY`] calls. Their median stands for it: other work on the machine interrupts few of them.
-const RUNS: u64 = 150;
+/// Runs of a turn, each of [`NEAR`] calls. Their median stands for it: other work on the machine interrupts few of them.
+const RUNS: u64 = 1200;
 
 /// Numbers of which single ones are read: about as many bytes as a catalog of a million regions.
 const COLD_NUMBERS: u64 = 20_000_000;
@@ -110,9 +110,9 @@ fn nanos_a_call<T>(
     is_right: impl Fn(&mut T) -> bool,
 ) -> Result<f64> {
     let run = |_| {
-        let first = numbers.take(MANY);
-        let time = timed(MANY, MANY, |number| prepare(first + number), &is_right)?;
-        Ok(1e9 * time.as_secs_f64() / float64(MANY))
+        let first = numbers.take(NEAR);
+        let time = timed(NEAR, NEAR, |number| prepare(first + number), &is_right)?;
+        Ok(1e9 * time.as_secs_f64() / float64(NEAR))
     };
     let runs: Result<Vec<f64>> = (0..RUNS).map(run).collect();
     Ok(Median::of(&runs?).value)

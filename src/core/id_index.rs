@@ -1,107 +1,172 @@
-//! The places of the regions by id: pages of ids in a tree.
+//! The places of the regions by id, in pages of ids.
 //!
-//! Ids come from one counter and are dense. A page has a bit for each of [`PAGE_IDS`] ids in a row and the places of those
-//! that are there, in order; how many bits are set in front of an id's own is where its place stands. So nothing is searched
-//! but the page, and with a million regions all that is read but the places themselves fits into a processor's own cache.
-//! At worst, one id in each page, an id takes some 100 bytes.
+//! Ids come from one counter and are dense. So a page with many of its ids has a place for each of them, there or not, and the
+//! pages of the first [`DIRECT_PAGES`] stand side by side: nothing is searched, and with a million regions one read of memory
+//! that no cache holds tells where a region is. A page with few ids has these alone, and pages of high ids are in a tree. At
+//! worst, one id in each page, an id takes some 100 bytes.
 //!
-//! Invariants, asserted by [`IdIndex::check_invariants`]: a page has as many places as bits, and at least one.
+//! Invariants, asserted by [`IdIndex::check_invariants`]:
+//!
+//! - no page of the tree is empty
+//! - a page without a place for every id has at most [`FEW_MAX`], by ascending id
+//! - a page with a place for every id has at least [`MANY_MIN`], counts them rightly and shares its places with none
 
 use std::collections::BTreeMap;
 
 use super::region::RegionId;
 use super::regions::Slot;
+use super::slab::Slab;
 
-const PAGE_IDS: u64 = 256;
-const WORD_IDS: u64 = 64;
-const WORDS: usize = 4;
-/// Places that a full page makes room for at once: adding an id is rare, and slack in every page is memory.
-const ROOM_ADDED: usize = 8;
+const PAGE_IDS: u64 = 4096;
+const PLACES: usize = 4096;
+/// Pages of the ids below some 67 million, which take 400 KB when all are there.
+const DIRECT_PAGES: usize = 1 << 14;
+/// Ids of a page up to which it has only these. With one more it takes 16 KiB, which is 64 bytes an id at most.
+const FEW_MAX: usize = 256;
+/// Ids of a page below which it goes back to having only these; apart from [`FEW_MAX`], so that no id moves all to and fro.
+const MANY_MIN: usize = 128;
 
 /// Slots by region id.
 #[derive(Clone, Debug, Default)]
 pub struct IdIndex {
-    /// By the ids divided by [`PAGE_IDS`].
-    pages: BTreeMap<u64, Page>,
+    /// By the ids divided by [`PAGE_IDS`], up to the last that was ever used below [`DIRECT_PAGES`].
+    direct: Vec<Page>,
+    /// The other ones.
+    beyond: BTreeMap<u64, Page>,
+    places: Slab<Places>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Page {
-    bits: [u64; WORDS],
-    slots: Vec<Slot>,
+#[derive(Clone, Debug)]
+enum Page {
+    /// The offsets of the ids in the page, ascending, and their slots.
+    Few(Vec<(u16, Slot)>),
+    /// How many ids it has, and where in the slab their slots are.
+    Many { len: usize, at: usize },
 }
 
-/// Where an id stands within its page.
-struct Bit {
-    word: usize,
-    mask: u64,
+impl Page {
+    const EMPTY: Self = Self::Few(Vec::new());
 }
 
-impl Bit {
-    fn of(id: RegionId) -> Self {
-        let word = usize::try_from(id.0 % PAGE_IDS / WORD_IDS).expect("less than WORDS");
-        Self { word, mask: 1 << (id.0 % WORD_IDS) }
-    }
+/// The slots of a page by the offsets of the ids.
+type Places = [Option<Slot>; PLACES];
+
+/// Which page an id is in, and where.
+fn split(id: RegionId) -> (u64, u16) {
+    (id.0 / PAGE_IDS, u16::try_from(id.0 % PAGE_IDS).expect("less than PAGE_IDS"))
 }
 
 impl IdIndex {
     #[must_use]
     pub fn get(&self, id: RegionId) -> Option<Slot> {
-        let page = self.pages.get(&(id.0 / PAGE_IDS))?;
-        page.find(&Bit::of(id)).ok().map(|at| page.slots[at])
+        let (number, offset) = split(id);
+        match self.page(number)? {
+            &Page::Many { at, .. } => self.places[at][usize::from(offset)],
+            Page::Few(few) => few.binary_search_by_key(&offset, |&(other, _)| other).ok().map(|at| few[at].1),
+        }
+    }
+
+    fn page(&self, number: u64) -> Option<&Page> {
+        let direct = usize::try_from(number).ok().and_then(|number| self.direct.get(number));
+        direct.or_else(|| self.beyond.get(&number))
+    }
+
+    /// The pages with a number of at least `first`, ascending.
+    fn pages_from(&self, first: u64) -> impl Iterator<Item = (u64, &Page)> + Clone {
+        let skipped = usize::try_from(first).unwrap_or(usize::MAX);
+        let direct = (first..).zip(self.direct.iter().skip(skipped));
+        direct.chain(self.beyond.range(first..).map(|(&number, page)| (number, page)))
     }
 
     /// Adds an id that is not there.
     pub fn insert(&mut self, id: RegionId, slot: Slot) {
-        let page = self.pages.entry(id.0 / PAGE_IDS).or_default();
-        let bit = Bit::of(id);
-        let (Ok(at) | Err(at)) = page.find(&bit);
-        page.bits[bit.word] |= bit.mask;
-        if page.slots.len() == page.slots.capacity() {
-            page.slots.reserve_exact(ROOM_ADDED);
+        let (number, offset) = split(id);
+        let page = match usize::try_from(number) {
+            Ok(number) if number < DIRECT_PAGES => {
+                if number >= self.direct.len() {
+                    self.direct.resize(number + 1, Page::EMPTY);
+                }
+                &mut self.direct[number]
+            }
+            _ => self.beyond.entry(number).or_insert(Page::EMPTY),
+        };
+        match page {
+            Page::Many { len, at } => {
+                self.places[*at][usize::from(offset)] = Some(slot);
+                *len += 1;
+            }
+            Page::Few(few) => {
+                few.insert(few.partition_point(|&(other, _)| other < offset), (offset, slot));
+                if few.len() > FEW_MAX {
+                    let mut places = [None; PLACES];
+                    few.iter().for_each(|&(offset, slot)| places[usize::from(offset)] = Some(slot));
+                    *page = Page::Many { len: few.len(), at: self.places.insert(places) };
+                }
+            }
         }
-        page.slots.insert(at, slot);
     }
 
     /// Removes an id and returns its slot, if it was there.
     pub fn remove(&mut self, id: RegionId) -> Option<Slot> {
-        let page = self.pages.get_mut(&(id.0 / PAGE_IDS))?;
-        let bit = Bit::of(id);
-        let slot = page.slots.remove(page.find(&bit).ok()?);
-        page.bits[bit.word] &= !bit.mask;
-        if page.slots.is_empty() {
-            self.pages.remove(&(id.0 / PAGE_IDS));
+        let (number, offset) = split(id);
+        let direct = usize::try_from(number).ok().and_then(|number| self.direct.get_mut(number));
+        let page = direct.or_else(|| self.beyond.get_mut(&number))?;
+        match page {
+            Page::Many { len, at } => {
+                let at = *at;
+                let slot = self.places[at][usize::from(offset)].take()?;
+                *len -= 1;
+                if *len < MANY_MIN {
+                    let places = (0..).zip(&self.places[at]);
+                    *page = Page::Few(places.filter_map(|(offset, &slot)| Some((offset, slot?))).collect());
+                    self.places.release(at);
+                }
+                Some(slot)
+            }
+            Page::Few(few) => {
+                let at = few.binary_search_by_key(&offset, |&(other, _)| other).ok()?;
+                let (_, slot) = few.remove(at);
+                if few.is_empty() {
+                    self.beyond.remove(&number);
+                }
+                Some(slot)
+            }
         }
-        Some(slot)
     }
 
     /// The slots of the ids that are at least `from`, by ascending id.
     pub fn slots_from(&self, from: RegionId) -> impl Iterator<Item = Slot> + Clone {
-        let mut pages = self.pages.range(from.0 / PAGE_IDS..);
-        let first = pages.next().map_or(&[][..], |(&number, page)| {
-            let (Ok(at) | Err(at)) = if number == from.0 / PAGE_IDS { page.find(&Bit::of(from)) } else { Ok(0) };
-            &page.slots[at..]
-        });
-        first.iter().chain(pages.flat_map(|(_, page)| &page.slots)).copied()
+        let (first, offset) = split(from);
+        self.pages_from(first).flat_map(move |(number, page)| {
+            let offset = if number == first { offset } else { 0 };
+            let (few, places) = match page {
+                Page::Few(few) => (&few[few.partition_point(|&(other, _)| other < offset)..], &[][..]),
+                &Page::Many { at, .. } => (&[][..], &self.places[at][usize::from(offset)..]),
+            };
+            few.iter().map(|&(_, slot)| slot).chain(places.iter().flatten().copied())
+        })
     }
 
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self) {
-        for (number, page) in &self.pages {
-            let bits: u32 = page.bits.iter().map(|word| word.count_ones()).sum();
-            assert_eq!(usize::try_from(bits).ok(), Some(page.slots.len()), "page {number} has a place too many or few");
-            assert_ne!(bits, 0, "page {number} is empty");
+        let mut used = self.places.vacant().to_vec();
+        let empty = self.beyond.iter().find(|(_, page)| matches!(page, Page::Few(few) if few.is_empty()));
+        assert!(empty.is_none(), "an empty page of the tree: {empty:?}");
+        for (number, page) in self.pages_from(0) {
+            match page {
+                Page::Few(few) => {
+                    assert!(few.len() <= FEW_MAX, "page {number} has {} ids", few.len());
+                    assert!(few.is_sorted_by(|(a, _), (b, _)| a < b), "page {number} is not in order");
+                }
+                &Page::Many { len, at } => {
+                    assert_eq!(self.places[at].iter().flatten().count(), len, "page {number} is counted wrongly");
+                    assert!(len >= MANY_MIN, "page {number} has {len} ids");
+                    used.push(at);
+                }
+            }
         }
-    }
-}
-
-impl Page {
-    /// The place of an id, or where it would go.
-    fn find(&self, bit: &Bit) -> Result<usize, usize> {
-        let before = self.bits[..bit.word].iter().map(|word| word.count_ones()).sum::<u32>();
-        let before = before + (self.bits[bit.word] & (bit.mask - 1)).count_ones();
-        let at = usize::try_from(before).expect("at most PAGE_IDS");
-        if self.bits[bit.word] & bit.mask == 0 { Err(at) } else { Ok(at) }
+        used.sort_unstable();
+        assert!(used.into_iter().eq(0..self.places.places()), "a place of the slab has no owner, or two");
     }
 }
 
@@ -112,6 +177,33 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_page_takes_another_form_as_ids_come_and_go() {
+        let mut index = IdIndex::default();
+        let slot = |id: u64| Slot::new(usize::try_from(id).unwrap());
+        let is_many = |index: &IdIndex, number: u64| matches!(index.page(number), Some(Page::Many { .. }));
+        let (few, many) = (u64::try_from(FEW_MAX).unwrap(), u64::try_from(MANY_MIN).unwrap());
+        let high = PAGE_IDS * u64::try_from(DIRECT_PAGES).unwrap();
+        for first in [PAGE_IDS, high] {
+            let number = first / PAGE_IDS;
+            for id in (first..=first + few).rev() {
+                assert!(!is_many(&index, number));
+                index.insert(RegionId(id), slot(id));
+            }
+            assert!(is_many(&index, number));
+            for id in first + many..=first + few {
+                assert!(is_many(&index, number));
+                assert_eq!(index.remove(RegionId(id)), Some(slot(id)));
+            }
+        }
+        index.remove(RegionId(PAGE_IDS));
+        assert_eq!([1, high / PAGE_IDS].map(|number| is_many(&index, number)), [false, true]);
+        index.check_invariants();
+        assert_eq!([PAGE_IDS, PAGE_IDS + 1].map(|id| index.get(RegionId(id))), [None, Some(slot(PAGE_IDS + 1))]);
+        let ids = (PAGE_IDS + 1..PAGE_IDS + many).chain(high..high + many);
+        assert!(index.slots_from(RegionId(0)).eq(ids.map(slot)));
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig {
@@ -133,7 +225,7 @@ mod tests {
                 if !add {
                     prop_assert_eq!(index.remove(RegionId(id)), model.remove(&id));
                 } else if let Entry::Vacant(entry) = model.entry(id) {
-                    index.insert(RegionId(id), *entry.insert(Slot(at)));
+                    index.insert(RegionId(id), *entry.insert(Slot::new(at)));
                 }
                 index.check_invariants();
                 prop_assert_eq!(index.get(RegionId(id)), model.get(&id).copied());

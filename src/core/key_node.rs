@@ -75,7 +75,7 @@ impl Default for Node {
 impl Node {
     /// A leaf, which must be told its bounds.
     fn leaf(regions: &[Slot]) -> Self {
-        let mut slots = [Slot(0); NODE_LEN_MAX];
+        let mut slots = [Slot::new(0); NODE_LEN_MAX];
         slots[..regions.len()].copy_from_slice(regions);
         Self::Leaf(Box::new(Leaf { hints: Hints::new(), slots, len: regions.len(), shared: 0 }))
     }

@@ -14,6 +14,7 @@ pub mod region;
 mod regions;
 pub mod scheduler;
 mod short_bytes;
+mod slab;
 mod store_sets;
 #[cfg(test)]
 mod tests;

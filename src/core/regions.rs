@@ -1,39 +1,46 @@
 //! All regions, each in a slot that it keeps while its id stays, and an index of their ids.
 //!
 //! A region lies in its slot itself, not behind an address: two cache lines that hold all of it, unless its keys are long. A
-//! newer one takes its place without an allocation, and whoever knows the slot need not hear of it. The memory of a slot that
-//! was given back is kept for the next region.
+//! newer one takes its place without an allocation, and whoever knows the slot need not hear of it.
 //!
 //! Invariants, asserted by [`Regions::check_invariants`]:
 //!
 //! - the slot that the id index has for an id holds the region of that id
-//! - every other slot is vacant, and in `vacant` once
+//! - every other slot is vacant, and empty
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::id_index::IdIndex;
 use super::region::{Region, RegionId};
+use super::slab::Slab;
 
-/// Slots that are allocated at once: 2 MiB, of which the system gives what is used.
-const SEGMENT_SLOTS: usize = 1 << 14;
-
-/// The place of a region.
+/// The place of a region. It and the lack of one take 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub u32);
+pub struct Slot(NonZeroU32);
 
 impl Slot {
+    /// The place behind `before` others.
+    ///
+    /// # Panics
+    ///
+    /// When there are 2^32 - 1 of them.
+    #[must_use]
+    pub fn new(before: usize) -> Self {
+        let number = u32::try_from(before + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("so many regions fit no memory"))
+    }
+
     fn index(self) -> usize {
-        usize::try_from(self.0).expect("a 32-bit index fits the address space")
+        usize::try_from(self.0.get() - 1).expect("a 32-bit index fits the address space")
     }
 }
 
 /// Regions by id, each id once.
 #[derive(Clone, Default)]
 pub struct Regions {
-    /// All of [`SEGMENT_SLOTS`] but the last, which is shorter.
-    segments: Vec<Vec<Place>>,
-    vacant: Vec<Slot>,
+    slots: Slab<Place>,
     by_id: IdIndex,
 }
 
@@ -45,8 +52,7 @@ struct Place(Option<Region>);
 impl Regions {
     #[must_use]
     pub fn len(&self) -> usize {
-        let whole = self.segments.len().saturating_sub(1) * SEGMENT_SLOTS;
-        whole + self.segments.last().map_or(0, Vec::len) - self.vacant.len()
+        self.slots.len()
     }
 
     #[must_use]
@@ -87,8 +93,8 @@ impl Regions {
     /// Takes a region out.
     pub fn remove(&mut self, id: RegionId) -> Option<Region> {
         let slot = self.by_id.remove(id)?;
-        self.vacant.push(slot);
-        self.place_mut(slot).0.take()
+        self.slots.release(slot.index());
+        self.slots[slot.index()].0.take()
     }
 
     /// Reads the regions of some ids from memory, as a look at each of them soon will. Here no read waits for what another one
@@ -110,8 +116,7 @@ impl Regions {
     /// When the slot is vacant.
     #[must_use]
     pub(super) fn at(&self, slot: Slot) -> &Region {
-        let index = slot.index();
-        let Place(region) = &self.segments[index / SEGMENT_SLOTS][index % SEGMENT_SLOTS];
+        let Place(region) = &self.slots[slot.index()];
         region.as_ref().expect("an index names slots that are in use")
     }
 
@@ -119,58 +124,35 @@ impl Regions {
     ///
     /// # Panics
     ///
-    /// When there are 2^32 regions.
+    /// When there are 2^32 - 1 regions.
     pub(super) fn insert(&mut self, region: Region) -> Slot {
         let id = region.id();
-        let slot = match self.vacant.pop() {
-            Some(slot) => {
-                self.place_mut(slot).0 = Some(region);
-                slot
-            }
-            None => self.push(region),
-        };
+        let slot = Slot::new(self.slots.insert(Place(Some(region))));
         self.by_id.insert(id, slot);
         slot
     }
 
     /// Puts a region in the place of one with the same id.
     pub(super) fn replace(&mut self, slot: Slot, region: Region) {
-        self.place_mut(slot).0 = Some(region);
-    }
-
-    fn place_mut(&mut self, slot: Slot) -> &mut Place {
-        let index = slot.index();
-        &mut self.segments[index / SEGMENT_SLOTS][index % SEGMENT_SLOTS]
-    }
-
-    /// Puts a region behind all others.
-    fn push(&mut self, region: Region) -> Slot {
-        if self.segments.last().is_none_or(|segment| segment.len() == SEGMENT_SLOTS) {
-            self.segments.push(Vec::with_capacity(SEGMENT_SLOTS));
-        }
-        let before = (self.segments.len() - 1) * SEGMENT_SLOTS;
-        let segment = self.segments.last_mut().expect("pushed above");
-        segment.push(Place(Some(region)));
-        Slot(u32::try_from(before + segment.len() - 1).expect("so many regions fit no memory"))
+        self.slots[slot.index()].0 = Some(region);
     }
 
     /// Asserts every invariant of this file.
     pub fn check_invariants(&self) {
         self.by_id.check_invariants();
-        let mut used = vec![false; self.len() + self.vacant.len()];
-        let mut mark =
-            |slot: Slot| assert!(!std::mem::replace(&mut used[slot.index()], true), "{slot:?} is used twice");
+        let mut used = vec![false; self.slots.places()];
+        let mut mark = |at: usize| assert!(!std::mem::replace(&mut used[at], true), "slot {at} is used twice");
         let mut last = None;
         for slot in self.by_id.slots_from(RegionId(0)) {
             let id = self.at(slot).id();
             assert!(last < Some(id), "region {id} is not in order");
             assert_eq!(self.by_id.get(id), Some(slot), "region {id} is under another id");
             last = Some(id);
-            mark(slot);
+            mark(slot.index());
         }
-        for &slot in &self.vacant {
-            assert!(self.segments[slot.index() / SEGMENT_SLOTS][slot.index() % SEGMENT_SLOTS].0.is_none());
-            mark(slot);
+        for &at in self.slots.vacant() {
+            assert!(self.slots[at].0.is_none(), "slot {at} is vacant and holds a region");
+            mark(at);
         }
         assert!(used.iter().all(|&used| used), "a slot that nobody knows");
     }
@@ -220,23 +202,20 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_used_again_and_segments_follow_one_another() {
+    fn a_slot_is_used_again_and_ids_stay_in_order() {
         let mut regions = Regions::default();
-        let count = u64::try_from(SEGMENT_SLOTS).unwrap() + 3;
-        let slots: Vec<_> = (1..=count).map(|id| regions.insert(region(id, 1))).collect();
-        regions.check_invariants();
-        assert_eq!(regions.segments.len(), 2);
+        let slots: Vec<_> = (1..=9).map(|id| regions.insert(region(id, 1))).collect();
         regions.replace(slots[6], region(7, 2));
         assert_eq!(regions.get(RegionId(7)), Some(&region(7, 2)));
-        for id in [3, count] {
+        for id in [3, 9] {
             assert_eq!(regions.remove(RegionId(id)), Some(region(id, 1)));
             assert_eq!(regions.remove(RegionId(id)), None);
+            regions.check_invariants();
         }
-        regions.check_invariants();
-        assert_eq!(regions.len(), SEGMENT_SLOTS + 1);
+        assert_eq!(regions.len(), 7);
         let again: Vec<_> = [500_000, 3].map(|id| regions.insert(region(id, 1))).to_vec();
-        assert_eq!(again, [slots[slots.len() - 1], slots[2]]);
+        assert_eq!(again, [slots[8], slots[2]]);
         regions.check_invariants();
-        assert!(regions.from(RegionId(count - 1)).map(Region::id).eq([RegionId(count - 1), RegionId(500_000)]));
+        assert!(regions.from(RegionId(8)).map(Region::id).eq([RegionId(8), RegionId(500_000)]));
     }
 }
