@@ -1,149 +1,173 @@
 //! What the catalog itself costs a call, in process: short runs over regions from all over a catalog, so that what a call
-//! meets is memory that no cache holds. Prints ns a call: the lower decile and the median of the runs. The lower decile is for
-//! comparing two builds on a machine with other work.
+//! meets is memory that no cache holds. Prints ns a call, the median of the runs.
 //!
-//! `cargo bench --bench catalog -- [REGIONS]`; to compare two builds, run both programs in turns.
+//! `catalog [REGIONS] [--against PROGRAM]`: with the same program of another build, both are run in turns (10 pairs), and the
+//! ratios of their medians are printed.
 
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::hint::black_box;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
+use lexopt::prelude::{Long, Value, ValueExt};
 use pd_lite::core::{Allocators, Cluster, Limits, Region};
-use pd_lite::proto::{pd as pb, pdlite};
+use pd_lite::proto::pdlite;
 use pd_lite::service::{Pd, RequestLimits};
 use pd_lite::storage::State;
 
-use support::figures::float;
+use support::figures::{Median, float64, in_turns, short};
+use support::process::resident_bytes_of_this_process;
 use support::regions::{self, FIRST_VERSION};
+use support::table::aligned;
+use support::timed::{NEAR, Numbers, median_nanos};
+use support::{Result, exit_code};
 
-/// Calls of one run. What they are made from fits a small cache.
-const CALLS: usize = 32;
-const RUNS: usize = 24_000;
+/// Regions of a call that takes many.
+const BATCH: u64 = 256;
+/// Runs whose median is told, each of [`NEAR`] calls or one batch.
+const RUNS: u64 = 20_000;
+const PAIRS: usize = 10;
 
-/// The numbers of regions, from all over the catalog and never the same again soon.
-struct Scattered {
-    number: u64,
+fn main() -> ExitCode {
+    exit_code("catalog", run())
+}
+
+fn run() -> Result<()> {
+    let (mut regions, mut other) = (1_000_000, None);
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            // Cargo adds this one to every bench.
+            Long("bench") => {}
+            Long("against") => other = Some(PathBuf::from(arguments.value()?)),
+            Value(count) => regions = count.parse::<NonZeroU64>()?.get(),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    match other {
+        None => {
+            Catalog::of(regions)?.measure(|name, nanos| println!("{name:LEN$} {}", short(nanos)))?;
+        }
+        Some(other) => compare(&[std::env::current_exe()?, other], regions)?,
+    }
+    Ok(())
+}
+
+/// The width of a name.
+const LEN: usize = 37;
+
+/// Runs both programs in turns.
+fn compare(programs: &[PathBuf; 2], regions: u64) -> Result<()> {
+    let run = |program: &PathBuf| {
+        let output = Command::new(program).arg(regions.to_string()).output()?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{} ended by {}: {}", program.display(), output.status, told.trim_end()).into());
+        }
+        figures(OsStr::to_str(program.as_ref()).unwrap_or("the other program"), &String::from_utf8(output.stdout)?)
+    };
+    let pairs = in_turns(PAIRS, || run(&programs[0]), || run(&programs[1]))?;
+    let names: Vec<&String> = pairs[0].0.keys().collect();
+    let rows: Vec<[String; 4]> = names
+        .into_iter()
+        .filter_map(|name| {
+            let both: Option<Vec<(f64, f64)>> =
+                pairs.iter().map(|(this, other)| Some((*this.get(name)?, *other.get(name)?))).collect();
+            let (this, other): (Vec<f64>, Vec<f64>) = both?.into_iter().unzip();
+            let ratios: Vec<f64> = this.iter().zip(&other).map(|(this, other)| this / other).collect();
+            Some([
+                name.clone(),
+                short(Median::of(&this).value),
+                short(Median::of(&other).value),
+                Median::of(&ratios).to_string(),
+            ])
+        })
+        .collect();
+    println!("{}", aligned(["WHAT", "THIS", "OTHER", "THIS TO OTHER [95 %]"], &rows));
+    Ok(())
+}
+
+/// What a run has printed.
+fn figures(program: &str, text: &str) -> Result<BTreeMap<String, f64>> {
+    let line = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.trim_end().to_owned(), value.replace(',', "").parse().ok()?))
+    };
+    let read: Option<_> = text.lines().map(line).collect();
+    read.ok_or_else(|| format!("{program} prints other lines than this program").into())
+}
+
+struct Catalog {
+    cluster: Cluster,
     count: u64,
+    numbers: Numbers,
+    bytes: u64,
 }
 
-impl Scattered {
-    fn many<T>(&mut self, make: impl Fn(u64) -> T) -> Vec<T> {
-        let from = self.number;
-        self.number += u64::try_from(CALLS).expect("a small number");
-        (from..self.number).map(|number| make(regions::scattered(number, self.count))).collect()
-    }
-}
-
-/// Measures runs of `CALLS` calls over what `prepare` makes.
-fn measure<T>(name: &str, mut prepare: impl FnMut() -> T, mut run: impl FnMut(T) -> T) {
-    let mut times = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
-        let prepared = prepare();
-        let started = Instant::now();
-        let done = run(prepared);
-        times.push(started.elapsed());
-        drop(done);
-    }
-    times.sort_unstable();
-    let ns = |time: Duration| time.as_secs_f64() * 1e9 / float(CALLS);
-    println!("{name:36} {:8.0} {:8.0}", ns(times[RUNS / 10]), ns(times[RUNS / 2]));
-}
-
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has /proc");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has an RSS");
-    1024 * line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB")
-}
-
-fn main() {
-    // Cargo adds `--bench`.
-    let count = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(1_000_000);
-    let before = resident_bytes();
-    let mut cluster = Cluster::default();
-    let stride = 2_654_435_761;
-    for number in 0..count {
-        cluster.put(regions::region(number * stride % count, FIRST_VERSION));
-    }
-    println!(
-        "{count} regions, {} bytes each; ns a call, lower decile and median:",
-        (resident_bytes() - before) / count
-    );
-
-    let mut scattered = Scattered { number: 0, count };
-    measure(
-        "lookup",
-        || scattered.many(regions::key),
-        |keys| {
-            assert!(keys.iter().all(|key| black_box(cluster.region_by_key(key)).is_some()));
-            keys
-        },
-    );
-    measure(
-        "judge unchanged",
-        || scattered.many(|i| regions::region(i, FIRST_VERSION)),
-        |regions| {
-            assert!(regions.iter().all(|region| black_box(cluster.judge(region)).is_ok()));
-            regions
-        },
-    );
-    let mut version = FIRST_VERSION;
-    measure(
-        "judge and put a new epoch",
-        || {
-            version += 1;
-            scattered.many(|i| Some(regions::region(i, version)))
-        },
-        |mut regions: Vec<Option<Region>>| {
-            for region in &mut regions {
-                let region = region.take().expect("taken once");
-                assert!(black_box(cluster.judge(&region)).is_ok());
-                cluster.put(region);
-            }
-            regions
-        },
-    );
-    for i in 0..count {
-        cluster.put(regions::region(i, version));
+impl Catalog {
+    /// A catalog whose regions came in no order.
+    fn of(count: u64) -> Result<Self> {
+        let before = resident_bytes_of_this_process()?;
+        let mut cluster = Cluster::default();
+        for place in 0..count {
+            cluster.put(regions::region(regions::shuffled(place, count), FIRST_VERSION));
+        }
+        let bytes = resident_bytes_of_this_process()?.saturating_sub(before) / count;
+        Ok(Self { cluster, count, numbers: Numbers::default(), bytes })
     }
 
-    let pd = Pd::in_memory(
-        Arc::new(State {
-            cluster: Mutex::new(cluster),
-            allocators: Mutex::new(Allocators::unbounded(Limits::default())),
-        }),
-        RequestLimits::default(),
-    );
-    measure(
-        "unchanged RegionHeartbeat",
-        || scattered.many(|i| regions::heartbeat(i, version)),
-        |requests: Vec<pb::RegionHeartbeatRequest>| {
-            assert!(requests.iter().all(|request| black_box(pd.region_heartbeat(request)).is_ok()));
-            requests
-        },
-    );
-    measure(
-        "unchanged region of RegionHeartbeats",
-        || {
-            let regions = scattered.many(|i| regions::message(i, version));
-            pdlite::RegionHeartbeatsRequest { regions, ..Default::default() }
-        },
-        |request: pdlite::RegionHeartbeatsRequest| {
-            assert!(black_box(pd.region_heartbeats(&request)).is_ok());
-            request
-        },
-    );
-    measure(
-        "changed RegionHeartbeat",
-        || {
-            version += 1;
-            scattered.many(|i| regions::heartbeat(i, version))
-        },
-        |requests: Vec<pb::RegionHeartbeatRequest>| {
-            assert!(requests.iter().all(|request| black_box(pd.region_heartbeat(request)).is_ok()));
-            requests
-        },
-    );
+    /// Measures everything, and tells of each thing.
+    fn measure(mut self, tell: impl Fn(&str, f64)) -> Result<()> {
+        let count = self.count;
+        tell("bytes a region", float64(self.bytes));
+        let find = |cluster: &mut Cluster, key: &mut Vec<u8>| black_box(cluster.region_by_key(key)).is_some();
+        tell("lookup", self.nanos(|i, _| regions::key(i), find)?);
+        let judge = |cluster: &mut Cluster, region: &mut Region| black_box(cluster.judge(region)).is_ok();
+        tell("judge unchanged", self.nanos(|i, _| regions::region(i, FIRST_VERSION), judge)?);
+        let put = |cluster: &mut Cluster, region: &mut Option<Region>| {
+            let region = region.take().expect("taken once");
+            let is_right = black_box(cluster.judge(&region)).is_ok();
+            cluster.put(region);
+            is_right
+        };
+        tell("judge and put a new epoch", self.nanos(|i, number| Some(regions::region(i, 2 + number)), put)?);
+
+        let Self { mut cluster, mut numbers, .. } = self;
+        let version = 2 + numbers.take(0);
+        (0..count).for_each(|i| cluster.put(regions::region(i, version)));
+        let state =
+            State { cluster: Mutex::new(cluster), allocators: Mutex::new(Allocators::unbounded(Limits::default())) };
+        let pd = Pd::in_memory(Arc::new(state), RequestLimits::default());
+        let scattered = |number| regions::scattered(number, count);
+        let accepts = |request: &mut _| black_box(pd.region_heartbeat(request)).is_ok();
+        let unchanged = |number| regions::heartbeat(scattered(number), version);
+        tell("unchanged RegionHeartbeat", median_nanos(RUNS, &mut numbers, NEAR, unchanged, accepts)?);
+        let batch = |number| pdlite::RegionHeartbeatsRequest {
+            regions: (0..BATCH).map(|at| regions::message(scattered(number * BATCH + at), version)).collect(),
+            ..Default::default()
+        };
+        let accepts_all = |request: &mut _| black_box(pd.region_heartbeats(request)).is_ok();
+        let nanos = median_nanos(RUNS, &mut numbers, 1, batch, accepts_all)? / float64(BATCH);
+        tell("unchanged region of RegionHeartbeats", nanos);
+        let changed = |number| regions::heartbeat(scattered(number), version + number);
+        tell("changed RegionHeartbeat", median_nanos(RUNS, &mut numbers, NEAR, changed, accepts)?);
+        Ok(())
+    }
+
+    /// ns for a call about a region from anywhere. `prepare` gets the region's number and that of the call.
+    fn nanos<T>(
+        &mut self,
+        prepare: impl Fn(u64, u64) -> T,
+        call: impl Fn(&mut Cluster, &mut T) -> bool,
+    ) -> Result<f64> {
+        let Self { cluster, count, numbers, .. } = self;
+        let prepare = |number| prepare(regions::scattered(number, *count), number);
+        median_nanos(RUNS, numbers, NEAR, prepare, |prepared| call(cluster, prepared))
+    }
 }

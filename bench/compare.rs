@@ -20,6 +20,8 @@ use support::process::PdProcess;
 use support::table::aligned;
 use support::{Result, exit_code};
 
+const NAMES: [&str; 2] = ["A", "B"];
+
 /// Fewer pairs than this have an interval that says little.
 const PAIRS_MIN: usize = 10;
 
@@ -69,6 +71,11 @@ impl Args {
         if load.is_empty() {
             return Err(USAGE.into());
         }
+        for ((name, side), pid) in NAMES.into_iter().zip(&sides).zip(pids) {
+            if pid.is_some() && Path::new(side).is_file() {
+                return Err(format!("{name}: a program that is started here needs no number of a process").into());
+            }
+        }
         Ok(Some(Self { pairs, is_durable, sides, pids, load }))
     }
 }
@@ -81,9 +88,13 @@ fn run() -> Result<()> {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = tempfile::tempdir_in(parent)?;
     let workdir = |name: &str| args.is_durable.then(|| dir.path().join(name));
-    let a = Side::start("A", &args.sides[0], args.pids[0], workdir("a"))?;
-    let b = Side::start("B", &args.sides[1], args.pids[1], workdir("b"))?;
-    println!("{}\nA: {}\nB: {}", machine::describe(parent), a.what, b.what);
+    let [name_a, name_b] = NAMES;
+    let a = Side::start(name_a, &args.sides[0], args.pids[0], workdir("a"))?;
+    let b = Side::start(name_b, &args.sides[1], args.pids[1], workdir("b"))?;
+    println!("{}", machine::describe(parent));
+    for Side { name, what, keeps, .. } in [&a, &b] {
+        println!("{name}: {what} ({keeps})");
+    }
     // The first run of each fills caches and opens connections.
     a.load(&args.load)?;
     b.load(&args.load)?;
@@ -96,6 +107,8 @@ fn run() -> Result<()> {
 struct Side {
     name: &'static str,
     what: String,
+    /// Where it keeps what it is told: two that differ in this are compared only if somebody wants that.
+    keeps: &'static str,
     addr: String,
     pid: Option<u32>,
     /// Runs until it is dropped.
@@ -108,15 +121,16 @@ impl Side {
         let what = side.to_string_lossy().into_owned();
         let program = Path::new(side);
         if program.is_file() {
+            let keeps = if workdir.is_some() { "on a new workdir" } else { "in memory" };
             let process = PdProcess::of_program(program, workdir.as_deref())
                 .map_err(|error| format!("{name}: cannot start {what} pd: {error}"))?;
             let (addr, pid) = (process.addr().to_owned(), Some(process.id()));
-            return Ok(Self { name, what, addr, pid, _process: Some(process) });
+            return Ok(Self { name, what, keeps, addr, pid, _process: Some(process) });
         }
         if !what.contains(':') || what.contains('/') {
             return Err(format!("{name}: {what} is neither a program nor a HOST:PORT").into());
         }
-        Ok(Self { name, addr: what.clone(), what, pid, _process: None })
+        Ok(Self { name, addr: what.clone(), what, keeps: "as it runs already", pid, _process: None })
     }
 
     /// Loads it once.

@@ -25,7 +25,7 @@ use support::process::PdProcess;
 use support::regions::{self, FIRST_VERSION};
 use support::rows::Level;
 use support::suite::{Shared, Suite, What};
-use support::timed::timed;
+use support::timed::{read_and_checksum, timed};
 
 /// Region records of a batch.
 const BATCH: u64 = 1000;
@@ -143,11 +143,7 @@ impl Workdirs {
 /// A run that is one call a time, beside reading the manifest of `workdir`.
 fn beside_reading<'a>(workdir: &Path, run: impl Fn() -> Result<Duration> + 'a) -> Result<Sides<'a>> {
     let manifest = workdir.join(fs::read_to_string(workdir.join("CURRENT"))?);
-    let floor = move || {
-        let started = Instant::now();
-        std::hint::black_box(crc32c::crc32c(&fs::read(&manifest)?));
-        Ok(started.elapsed())
-    };
+    let floor = move || read_and_checksum(&manifest);
     Ok((Box::new(move |calls| repeat(calls, &run)), Box::new(move |calls| repeat(calls, &floor))))
 }
 

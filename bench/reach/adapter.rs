@@ -21,7 +21,8 @@ const STAY: u64 = 10_000;
 const MERGED: u64 = 1_000;
 const ROUND: Duration = Duration::from_secs(3);
 
-const OUTAGES: usize = 3;
+/// As many as an interval of 95 % takes.
+const OUTAGES: usize = 6;
 const OUTAGE: Duration = Duration::from_secs(30);
 /// In an outage each region changes so often: once a second.
 const CHANGES: u32 = 30;

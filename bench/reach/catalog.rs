@@ -17,10 +17,10 @@ use crate::support::Result;
 use crate::support::figures::{Median, PAIRS, Target, float64, in_turns, short};
 use crate::support::regions::{self, FIRST_VERSION};
 use crate::support::report::Report;
-use crate::support::timed::{NEAR, Numbers, at_once, timed};
+use crate::support::timed::{NEAR, Numbers, at_once, median_nanos};
 
 const FEW: u64 = 1000;
-/// Runs of a turn, each of [`NEAR`] calls. Their median stands for it: other work on the machine interrupts few of them.
+/// Runs of a turn, each of [`NEAR`] calls. Their median stands for it.
 const RUNS: u64 = 1200;
 
 /// Numbers of which single ones are read: about as many bytes as a catalog of a million regions.
@@ -88,7 +88,7 @@ fn look_up(count: u64, report: &mut Report) -> Result<()> {
 /// µs a lookup.
 fn time_lookups(numbers: &mut Numbers, count: u64, finds: impl Fn(&[u8]) -> bool) -> Result<f64> {
     let key = |number| regions::key(regions::scattered(number, count));
-    nanos_a_call(numbers, key, |key: &mut Vec<u8>| finds(key)).map(|nanos| nanos / 1e3)
+    median_nanos(RUNS, numbers, NEAR, key, |key: &mut Vec<u8>| finds(key)).map(|nanos| nanos / 1e3)
 }
 
 /// ns for a read of memory that no cache holds, when the next one has to wait for it.
@@ -100,22 +100,7 @@ fn time_cold_reads() -> Result<f64> {
         last.set(usize::try_from(at).map_or(0, |at| cold[at]));
         last.get() == 1
     };
-    nanos_a_call(&mut Numbers::default(), |number| number, read)
-}
-
-/// The time of a call, in ns.
-fn nanos_a_call<T>(
-    numbers: &mut Numbers,
-    prepare: impl Fn(u64) -> T,
-    is_right: impl Fn(&mut T) -> bool,
-) -> Result<f64> {
-    let run = |_| {
-        let first = numbers.take(NEAR);
-        let time = timed(NEAR, NEAR, |number| prepare(first + number), &is_right)?;
-        Ok(1e9 * time.as_secs_f64() / float64(NEAR))
-    };
-    let runs: Result<Vec<f64>> = (0..RUNS).map(run).collect();
-    Ok(Median::of(&runs?).value)
+    median_nanos(RUNS, &mut Numbers::default(), NEAR, |number| number, read)
 }
 
 /// A placement driver in memory and the heartbeats that it gets.
@@ -143,6 +128,6 @@ impl Reporting {
             regions::heartbeat(regions::scattered(number, *count), version)
         };
         let is_accepted = |request: &mut _| at_once(pd.region_heartbeat(request)).is_some_and(|answer| answer.accepted);
-        nanos_a_call(numbers, request, is_accepted).map(|nanos| 1e9 / nanos)
+        median_nanos(RUNS, numbers, NEAR, request, is_accepted).map(|nanos| 1e9 / nanos)
     }
 }

@@ -1,17 +1,18 @@
 //! Batches of unchanged region heartbeats, in messages of about 60 KiB: as a store reports all that it holds, by ascending
-//! key, and regions from all over the catalog. Beside them, a heartbeat each, and a bare handler that takes the same messages
+//! key, and regions from all over the catalog. Beside them, a heartbeat each, and a bare handler that reads the same messages
 //! and looks at nothing.
 
-use std::io::Read;
+use std::iter;
 use std::time::Duration;
 
-use grpcio::{GrpcSlice, Marshaller, MessageReader, Method, MethodType};
-use pd_lite::proto::pd_methods;
-use pd_lite::proto::pdlite::RegionHeartbeatsRequest;
+use grpcio::Method;
+use pd_lite::proto::pdlite::{RegionHeartbeatsRequest, RegionHeartbeatsResponse, RegionVerdict};
+use pd_lite::proto::{pd_methods, pdlite_methods};
 use protobuf::Message;
 
 use crate::Setting;
 use crate::support::Result;
+use crate::support::encoded::{self, Bytes};
 use crate::support::figures::{Median, PAIRS, Target, float64, in_turns, micros, short};
 use crate::support::in_process::BareHandler;
 use crate::support::load::{Load, LoadClient, Until};
@@ -27,13 +28,8 @@ const STORE: u64 = 1;
 /// Calls of one region each.
 const SINGLE_CALLS: u64 = 10_000;
 
-/// RegionHeartbeats with messages that are encoded already: the generator is not what is measured.
-const ENCODED: Method<&'static [u8], Vec<u8>> = Method {
-    ty: MethodType::Unary,
-    name: pd_lite::proto::pdlite_methods::REGION_HEARTBEATS.name,
-    req_mar: Marshaller { ser: write_static, de: read_nothing },
-    resp_mar: Marshaller { ser: write, de: read },
-};
+/// The generator is not what is measured.
+const ENCODED: Method<Bytes, Vec<u8>> = encoded::method(pdlite_methods::REGION_HEARTBEATS.name);
 
 /// Measures both orders; the targets are for that of a store.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
@@ -92,7 +88,7 @@ fn single(setting: &Setting, process: &PdProcess, client: &LoadClient) -> Result
 
 /// Messages that are reported one after the other, for ever anew.
 struct Batches {
-    messages: &'static [&'static [u8]],
+    messages: &'static [Bytes],
     regions: u64,
     /// Of a batch that is full.
     regions_a_batch: usize,
@@ -101,41 +97,33 @@ struct Batches {
 impl Batches {
     /// Regions as the server holds them, in this order.
     fn of(numbers: impl Iterator<Item = u64>) -> Self {
-        let mut messages: Vec<&'static [u8]> = Vec::new();
-        let mut request = RegionHeartbeatsRequest::new();
         let (mut regions, mut regions_a_batch) = (0, 0);
-        let mut encode = |request: &mut RegionHeartbeatsRequest| {
-            let bytes = request.write_to_bytes().expect("a message of 60 KiB can be encoded");
-            // Once a run of the bench: a static slice is sent without a copy.
-            messages.push(Box::leak(bytes.into_boxed_slice()));
-            request.regions.clear();
+        let mut messages = numbers.map(|number| regions::message(number, regions::FIRST_VERSION)).peekable();
+        let batch = || {
+            let mut batch = RegionHeartbeatsRequest::new();
+            let mut left = BATCH_BYTES;
+            let mut fits = |region: &_| {
+                let room = left.checked_sub(Message::compute_size(region) + 2);
+                left = room.unwrap_or(left);
+                room.is_some()
+            };
+            batch.regions.extend(iter::from_fn(|| messages.next_if(&mut fits)));
+            regions += batch.regions.len();
+            regions_a_batch = regions_a_batch.max(batch.regions.len());
+            (!batch.regions.is_empty()).then_some(batch)
         };
-        let mut bytes = 0;
-        for number in numbers {
-            let region = regions::message(number, regions::FIRST_VERSION);
-            let len = region.compute_size() + 2;
-            if bytes + len > BATCH_BYTES {
-                regions_a_batch = request.regions.len();
-                encode(&mut request);
-                bytes = 0;
-            }
-            bytes += len;
-            request.regions.push(region);
-            regions += 1;
-        }
-        encode(&mut request);
-        Self { messages: Box::leak(messages.into_boxed_slice()), regions, regions_a_batch }
+        let messages = encoded::all(iter::from_fn(batch));
+        Self { messages, regions: regions.try_into().expect("a number of regions fits 64 bits"), regions_a_batch }
     }
 
     /// Reports every region once.
     fn run(&self, client: &LoadClient) -> Result<Load> {
         let messages = self.messages;
-        let at = move |number: u64| usize::try_from(number).expect("the number of a message");
         client.run(
             &ENCODED,
             IN_FLIGHT,
             Until::Calls(messages.len().try_into().expect("the number of messages")),
-            move |number| messages[at(number)],
+            move |number| encoded::nth(messages, number),
             // Each verdict is an empty message: OK.
             |_, answer| answer.chunks(2).all(|verdict| verdict == [0x0a, 0]),
         )
@@ -155,8 +143,9 @@ struct Figures {
 
 impl Figures {
     fn measure(batches: &Batches, process: &PdProcess, client: &LoadClient) -> Result<Self> {
-        let answer = [0x0a, 0].repeat(batches.regions_a_batch);
-        let bare = BareHandler::start(&ENCODED, answer)?;
+        let verdicts = vec![RegionVerdict::new(); batches.regions_a_batch];
+        let answer = RegionHeartbeatsResponse { verdicts, ..Default::default() };
+        let bare = BareHandler::start(&pdlite_methods::REGION_HEARTBEATS, answer)?;
         let bare_client = LoadClient::connect(bare.addr())?;
         batches.run(client)?;
         batches.run(&bare_client)?;
@@ -178,26 +167,4 @@ impl Figures {
             generator_share: median(&|load, _, _| load.generator_share()),
         })
     }
-}
-
-fn write_static(bytes: &&'static [u8], out: &mut GrpcSlice) -> grpcio::Result<()> {
-    *out = GrpcSlice::from_static_slice(bytes);
-    Ok(())
-}
-
-#[expect(clippy::ptr_arg, reason = "the signature that grpcio asks for")]
-fn write(bytes: &Vec<u8>, out: &mut GrpcSlice) -> grpcio::Result<()> {
-    *out = GrpcSlice::from(bytes.clone());
-    Ok(())
-}
-
-fn read(mut reader: MessageReader) -> grpcio::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).map_err(|error| grpcio::Error::Codec(error.into()))?;
-    Ok(bytes)
-}
-
-/// What the bare handler makes of a message.
-fn read_nothing(_: MessageReader) -> grpcio::Result<&'static [u8]> {
-    Ok(&[])
 }

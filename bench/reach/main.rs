@@ -40,9 +40,9 @@ use std::time::Instant;
 
 use lexopt::prelude::{Long, Value, ValueExt};
 
-use support::Result;
 use support::machine::Machine;
 use support::report::Report;
+use support::{Result, exit_code};
 
 type Section = fn(&Setting, &mut Report) -> Result<()>;
 
@@ -77,13 +77,7 @@ impl Setting {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("reach: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("reach", run())
 }
 
 fn run() -> Result<()> {
@@ -100,7 +94,8 @@ fn run() -> Result<()> {
             Long("regions") => regions = arguments.value()?.parse::<NonZeroU64>()?.get(),
             Value(name) => {
                 let known = SECTIONS.into_iter().find(|(section, _)| name == *section);
-                sections.push(known.ok_or_else(|| format!("no section {name:?}"))?);
+                let names = SECTIONS.map(|(section, _)| section).join(" ");
+                sections.push(known.ok_or_else(|| format!("no section {name:?}: there are {names}"))?);
             }
             _ => return Err(argument.unexpected().into()),
         }

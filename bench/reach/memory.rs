@@ -1,9 +1,8 @@
 //! What a catalog of many regions costs in memory and at a start.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pd_lite::proto::pd_methods;
 
@@ -14,6 +13,7 @@ use crate::support::load::{Load, LoadClient, Until};
 use crate::support::process::PdProcess;
 use crate::support::regions;
 use crate::support::report::Report;
+use crate::support::timed::read_and_checksum;
 
 const IN_FLIGHT: usize = 512;
 const STARTS: usize = 10;
@@ -134,23 +134,6 @@ fn start_once(workdir: &Path, i: Option<u64>) -> Result<Start> {
     let start = Start { time, cpu: process.cpu()?, resident_bytes: process.resident_bytes()? };
     process.stop()?;
     Ok(start)
-}
-
-/// The yardstick: what any start has to do at least.
-fn read_and_checksum(path: &Path) -> Result<Duration> {
-    let started = Instant::now();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut checksum = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        checksum = crc32c::crc32c_append(checksum, &buffer[..read]);
-    }
-    std::hint::black_box(checksum);
-    Ok(started.elapsed())
 }
 
 /// Reports every region once with this epoch version.

@@ -26,7 +26,7 @@ pub fn measure(_: &Setting, report: &mut Report) -> Result<()> {
     report.add(
         &format!("streamed Tso, 1 connection, {STREAMS} streams: server CPU / a bare handler's"),
         text(&servers),
-        text(&floors) + " at the floor",
+        text(&floors) + " at the floor; TiKV's PD took 5.6 µs where the floor of a unary call was 15.5 µs",
         &Median::of(&ratios),
         Target::AtMost(1.15),
     );

@@ -74,6 +74,8 @@ fn interval(count: usize) -> (usize, usize) {
 pub enum Target {
     AtLeast(f64),
     AtMost(f64),
+    /// It stands beside others to explain them.
+    None,
 }
 
 impl Target {
@@ -82,6 +84,7 @@ impl Target {
         let (all, none) = match self {
             Self::AtLeast(line) => (figure.low >= line, figure.high < line),
             Self::AtMost(line) => (figure.high <= line, figure.low > line),
+            Self::None => return "-",
         };
         match (all, none) {
             (true, _) => "reached",
@@ -96,6 +99,7 @@ impl fmt::Display for Target {
         match self {
             Self::AtLeast(line) => write!(f, ">= {}", short(*line)),
             Self::AtMost(line) => write!(f, "<= {}", short(*line)),
+            Self::None => write!(f, "-"),
         }
     }
 }

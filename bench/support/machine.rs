@@ -20,6 +20,8 @@ pub struct Machine {
     workdirs: String,
     /// The file system under the workdirs.
     disk: String,
+    /// Whether memory that asks for huge pages gets them: `always`, `madvise` or `never`.
+    huge_pages: String,
 }
 
 impl Machine {
@@ -37,14 +39,19 @@ impl Machine {
             load_average: first_word("/proc/loadavg"),
             workdirs: dir.display().to_string(),
             disk: disk(dir).unwrap_or_else(|| "unknown disk".into()),
+            huge_pages: huge_pages().unwrap_or_else(|| "?".into()),
         }
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, cpu, memory, kernel, load_average, workdirs, disk } = self;
-        writeln!(f, "machine: {cores} cores, {cpu}, memory {memory}, Linux {kernel}, load average {load_average}")?;
+        let Self { cores, cpu, memory, kernel, load_average, workdirs, disk, huge_pages } = self;
+        writeln!(
+            f,
+            "machine: {cores} cores, {cpu}, memory {memory}, huge pages {huge_pages}, Linux {kernel}, \
+             load average {load_average}"
+        )?;
         write!(f, "workdirs: {workdirs}, {disk}")
     }
 }
@@ -64,6 +71,13 @@ pub fn value_in(file: &str, name: &str) -> Option<String> {
 /// The directory of `/proc` that tells of the calling thread.
 pub fn this_thread() -> io::Result<PathBuf> {
     Ok(Path::new("/proc").join(fs::read_link("/proc/thread-self")?))
+}
+
+/// The chosen one of the system's settings, which stands in brackets.
+fn huge_pages() -> Option<String> {
+    let settings = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").ok()?;
+    let (_, chosen) = settings.split_once('[')?;
+    Some(chosen.split_once(']')?.0.to_owned())
 }
 
 /// The file system that holds `dir`: the longest mount point that is a prefix of it.

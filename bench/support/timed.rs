@@ -1,11 +1,15 @@
 //! Calls in process, timed without what prepares them.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pd_lite::service::{Answer, Error, Reply};
 
 use super::Result;
+use super::figures::{Median, float64};
 
 /// Calls that are prepared together, where one is short: reading the clock twice costs nothing beside them.
 pub const MANY: u64 = 256;
@@ -53,6 +57,24 @@ pub fn timed<T>(
         first = end;
     }
     Ok(elapsed)
+}
+
+/// The median over `runs` of the time of a call, in ns. A run is of `together` calls, prepared as for [`timed`]; other work on
+/// the machine interrupts few of them.
+pub fn median_nanos<T>(
+    runs: u64,
+    numbers: &mut Numbers,
+    together: u64,
+    prepare: impl Fn(u64) -> T,
+    mut is_right: impl FnMut(&mut T) -> bool,
+) -> Result<f64> {
+    let run = |_| {
+        let first = numbers.take(together);
+        let time = timed(together, together, |number| prepare(first + number), &mut is_right)?;
+        Ok(1e9 * time.as_secs_f64() / float64(together))
+    };
+    let runs: Result<Vec<f64>> = (0..runs).map(run).collect();
+    Ok(Median::of(&runs?).value)
 }
 
 /// Makes `calls` calls that wait for the disk, `together` of them at once: the next ones when all are answered.
@@ -104,4 +126,21 @@ pub fn at_once<T>(answer: Answer<T>) -> Option<T> {
         Ok(Reply::Now(answer)) => Some(answer),
         Ok(Reply::Later(_)) | Err(_) => None,
     }
+}
+
+/// What any reading of a file takes at least: a chunk after the other, each checksummed.
+pub fn read_and_checksum(path: &Path) -> Result<Duration> {
+    let started = Instant::now();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut checksum = 0;
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        checksum = crc32c::crc32c_append(checksum, &buffer[..read]);
+    }
+    black_box(checksum);
+    Ok(started.elapsed())
 }

@@ -17,6 +17,8 @@ use super::uvarint;
 
 /// A full block is split. Every call but an append reads about one block.
 const BLOCK_BYTES_MAX: usize = 256;
+/// Room of a new block: doubled, it comes to that of a full one.
+const BLOCK_BYTES_FIRST: usize = BLOCK_BYTES_MAX / 16;
 /// Neighbours that have no more bytes than this together become one block.
 const JOINED_BYTES_MAX: usize = BLOCK_BYTES_MAX / 2;
 
@@ -101,10 +103,12 @@ impl IdSet {
                 uvarint::push(block.get_mut(), id.0 - before.0);
             }
             Some(_) => {
-                self.blocks.insert(id, vec![0]);
+                let mut block = Vec::with_capacity(BLOCK_BYTES_FIRST);
+                block.push(0);
+                self.blocks.insert(id, block);
             }
             None => {
-                let block = self.blocks.entry(RegionId(0)).or_default();
+                let block = self.blocks.entry(RegionId(0)).or_insert_with(|| Vec::with_capacity(BLOCK_BYTES_FIRST));
                 uvarint::push(block, id.0);
             }
         }

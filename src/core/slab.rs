@@ -21,7 +21,11 @@ pub struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    pub const SEGMENT_LEN: usize = SEGMENT_BYTES / size_of::<T>();
+    /// A segment is filled to its last byte: a shorter one gets no huge page.
+    pub const SEGMENT_LEN: usize = {
+        assert!(SEGMENT_BYTES.is_multiple_of(size_of::<T>()));
+        SEGMENT_BYTES / size_of::<T>()
+    };
 
     /// How many places are in use.
     #[must_use]

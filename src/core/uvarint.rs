@@ -116,18 +116,30 @@ mod tests {
             (&[0x85, 0x80, 0x80, 0], 5),
             (&[0xff, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0], 127),
         ] {
-            let bytes = [bytes, &[7; 9]].concat();
-            let mut rest = &bytes[..];
-            assert_eq!(take(&mut rest), Some(value));
-            assert_eq!(rest, [7; 9]);
+            for behind in [&[][..], &[7; 9]] {
+                let bytes = [bytes, behind].concat();
+                let mut rest = &bytes[..];
+                assert_eq!(take(&mut rest), Some(value));
+                assert_eq!(rest, behind);
+            }
         }
     }
 
     #[test]
-    fn a_cut_or_oversized_value_is_refused() {
-        assert_eq!(take(&mut &[][..]), None);
-        assert_eq!(take(&mut &[0x80][..]), None);
-        assert_eq!(take(&mut &[0xff; 10][..]), None);
-        assert_eq!(take(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]), None);
+    fn a_cut_or_oversized_value_is_refused_and_left() {
+        for bytes in [
+            &[][..],
+            &[0x80],
+            &[0xff; 7],
+            &[0x80; 8],
+            &[0xff; 10],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+        ] {
+            let behind: &[u8] = if bytes.len() < 10 { &[] } else { &[1; 9] };
+            let bytes = [bytes, behind].concat();
+            let mut rest = &bytes[..];
+            assert_eq!(take(&mut rest), None);
+            assert_eq!(rest, bytes);
+        }
     }
 }
