@@ -23,7 +23,7 @@ use super::slab::Slab;
 const PAGE_IDS: u64 = 4096;
 const PLACES: usize = 4096;
 /// Pages of the ids below some 67 million, which take 400 KB when all are there.
-const DIRECT_PAGES: usize = 1 << 14;
+const DIRECT_PAGES: u64 = 1 << 14;
 /// Ids of a page up to which it has only these. With one more it takes 16 KiB, which is 64 bytes an id at most.
 const FEW_MAX: usize = 256;
 /// Ids of a page below which it goes back to having only these; apart from [`FEW_MAX`], so that no id moves all to and fro.
@@ -84,14 +84,14 @@ impl IdIndex {
     /// Adds an id that is not there.
     pub fn insert(&mut self, id: RegionId, slot: Slot) {
         let (number, offset) = split(id);
-        let page = match usize::try_from(number) {
-            Ok(number) if number < DIRECT_PAGES => {
-                if number >= self.direct.len() {
-                    self.direct.resize(number + 1, Page::EMPTY);
-                }
-                &mut self.direct[number]
+        let page = if number < DIRECT_PAGES {
+            let number = usize::try_from(number).expect("less than DIRECT_PAGES");
+            if number >= self.direct.len() {
+                self.direct.resize(number + 1, Page::EMPTY);
             }
-            _ => self.beyond.entry(number).or_insert(Page::EMPTY),
+            &mut self.direct[number]
+        } else {
+            self.beyond.entry(number).or_insert(Page::EMPTY)
         };
         match page {
             Page::Many { len, at } => {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     /// The ids of the direct pages are below it.
-    const DIRECT_IDS: u64 = PAGE_IDS * (1 << 14);
+    const DIRECT_IDS: u64 = PAGE_IDS * DIRECT_PAGES;
 
     #[test]
     fn a_page_without_ids_takes_no_memory() {
