@@ -26,7 +26,7 @@ const SIZES: [u64; 3] = [1000, 100_000, 1_000_000];
 /// Criterion plans a sample by the time that this many of them are to take.
 const SAMPLES: usize = 30;
 const SAMPLES_QUICK: usize = 10;
-const TIME: Duration = Duration::from_millis(3000);
+const TIME: Duration = Duration::from_millis(2000);
 const TIME_QUICK: Duration = Duration::from_millis(500);
 
 /// What is measured.
