@@ -205,13 +205,42 @@ impl Watch {
 fn note_unsent(tally: &mut Tally, load: Load, schedule: &Schedule, counts_from: Instant) -> u64 {
     let (end, kinds) = (schedule.end(), load.kinds());
     let kinds_count = u64::try_from(kinds.len()).unwrap_or(u64::MAX);
+    // A group is often a single call: the kinds go on from one group to the next.
+    let mut upcoming = kinds.iter().cycle();
     let mut unsent = 0;
     for (due, count) in schedule.unsent().filter(|(due, _)| *due >= counts_from) {
         unsent += count;
-        for (place, kind) in (0..).zip(kinds) {
-            let share = count / kinds_count + u64::from(place < count % kinds_count);
-            tally.note_unsent(*kind, end - due, share);
+        let (rounds, rest) = (count / kinds_count, count % kinds_count);
+        if rounds > 0 {
+            kinds.iter().for_each(|kind| tally.note_unsent(*kind, end - due, rounds));
+        }
+        for (_, kind) in (0..rest).zip(&mut upcoming) {
+            tally.note_unsent(*kind, end - due, 1);
         }
     }
     unsent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::loads::Kind;
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(10);
+
+    /// The unsent calls of a mixed run of 10 s that is over, and of which no call was ever sent, by kind.
+    fn unsent_by_kind(rate: u64) -> [u64; 3] {
+        let begun = Instant::now().checked_sub(LENGTH * 2).expect("the machine runs that long");
+        let schedule = Schedule::new(begun, LENGTH, Some(rate));
+        let mut tally = Tally::default();
+        assert_eq!(note_unsent(&mut tally, Load::Mixed, &schedule, begun), rate * 10);
+        [Kind::Tso, Kind::Route, Kind::Heartbeat].map(|kind| tally.kinds()[&kind].from_due.len())
+    }
+
+    #[test]
+    fn unsent_calls_of_a_mixed_load_are_of_its_kinds_in_their_proportion() {
+        assert_eq!(unsent_by_kind(100), [600, 300, 100], "one at a time");
+        // Groups of 46 calls.
+        assert_eq!(unsent_by_kind(300_001), [1_800_006, 900_003, 300_001]);
+    }
 }
