@@ -77,6 +77,25 @@ fn calls_that_are_never_sent_count_as_ones_that_took_until_the_end() {
 }
 
 #[test]
+fn calls_that_time_out_count_as_ones_that_took_at_least_so_long() {
+    let calls = Arc::new(AtomicU64::new(0));
+    let pd = Relay::start("127.0.0.1:0", &PB_PD, None, move |_, _| match calls.fetch_add(1, Ordering::Relaxed) + 1 {
+        timestamp @ ..=20 => Reply::message(&TsoResponse { timestamp, count: 1, ..Default::default() }),
+        _ => Reply::Silence,
+    });
+    // There is a caller for each call, so that few are never sent.
+    let words = ["--rate", "200", "--duration", "2s", "--concurrency", "400", "--timeout", "500ms"];
+    let ended = Tool::start("tso", pd.addr(), &words).end();
+    check_due(&ended, 2);
+    let report = ended.report(0);
+    assert!(count(&report["total"]["failed"]) > count(&report["total"]["answered"]), "{report}");
+    assert_eq!(report["errors"][0]["code"], "DEADLINE_EXCEEDED", "{report}");
+    // 380 of 400 calls have waited for half a second; gRPC's clock is one of milliseconds.
+    let p50_us = report["total"]["latency_us"]["p50"].as_f64().unwrap();
+    assert!(p50_us >= 490_000.0, "{report}");
+}
+
+#[test]
 fn a_server_that_keeps_up_gets_every_call_that_was_due() {
     let pd = Launch::in_memory().start();
     let tool =

@@ -65,6 +65,7 @@ pub const COMMANDS: Menu = Menu {
     notes: concat!(
         "Without --rate each of the calls under way follows the one before it (closed loop). With it each call has a time at\n\
          which it is due, and its latency counts from then, sent or not (open loop): what waits while the PD stalls counts.\n\
+         A call that times out counts with the time that it took; one that fails otherwise is in no percentile.\n\
          Regions that a load sets up have keys and ids of their own, and are removed at its end unless --keep is given.\n",
         exit_codes!(),
         "\n"
