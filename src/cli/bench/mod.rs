@@ -143,8 +143,8 @@ fn bench(load: Load, args: &Args) -> Result<Exit, Failure> {
             format!("a check failed {} times: {}", measured.tally.wrong().count, measured.tally.wrong().first),
         ));
     }
-    if let (0, Some(seen)) = (measured.tally.all().answered, measured.tally.errors().values().next()) {
-        return Err(Failure::new(Exit::Runtime, format!("no call was answered; the first error: {}", seen.first)));
+    if let Some(reason) = measured.why_no_answer(args.rate) {
+        return Err(Failure::new(Exit::Runtime, format!("no call was answered: {reason}")));
     }
     removed.map(|()| Exit::Clean)
 }

@@ -196,7 +196,8 @@ impl Report {
             line(format!("this program kept {own:.2} processors busy"));
         }
         match &self.checks.first {
-            None => line(format!("checked: {}", promises(load))),
+            None if self.total.answered > 0 => line(format!("checked: {}", promises(load))),
+            None => {}
             Some(first) => line(format!("WRONG: {} answers, the first: {first}", self.checks.failed)),
         }
         text

@@ -38,6 +38,26 @@ pub struct Measured {
     pub own_cpu: Option<Duration>,
 }
 
+impl Measured {
+    /// Why a run with calls at that rate has no figures, unless it has some or was ended before it could.
+    pub fn why_no_answer(&self, rate: Option<u64>) -> Option<String> {
+        if self.tally.all().answered > 0 {
+            return None;
+        }
+        if let Some(seen) = self.tally.errors().values().next() {
+            return Some(format!("the first error: {}", seen.first));
+        }
+        // No call was made: none was due, or those of the warm-up held all callers until the end.
+        let held = "those of the warm-up took until the end; a --duration longer than --timeout tells why";
+        match (self.unsent, rate) {
+            _ if self.is_interrupted => None,
+            (0, Some(_)) => Some("none was due in --duration; a longer one, or a higher --rate, makes some".to_owned()),
+            (0, None) => Some(format!("none was sent, for {held}")),
+            (unsent, _) => Some(format!("{unsent} were due and never sent, for {held}")),
+        }
+    }
+}
+
 /// What the callers of a client share.
 struct Shared {
     schedule: Arc<Schedule>,
@@ -224,7 +244,9 @@ fn note_unsent(tally: &mut Tally, load: Load, schedule: &Schedule, counts_from: 
 #[cfg(test)]
 mod tests {
     use super::super::loads::Kind;
+    use super::super::tally::Outcome;
     use super::*;
+    use crate::client::Error;
 
     const LENGTH: Duration = Duration::from_secs(10);
 
@@ -242,5 +264,35 @@ mod tests {
         assert_eq!(unsent_by_kind(100), [600, 300, 100], "one at a time");
         // Groups of 46 calls.
         assert_eq!(unsent_by_kind(300_001), [1_800_006, 900_003, 300_001]);
+    }
+
+    /// A run of calls that ended so.
+    fn measured(outcomes: impl IntoIterator<Item = Outcome>, unsent: u64) -> Measured {
+        let mut tally = Tally::default();
+        let times = Times { from_due: LENGTH, from_send: LENGTH };
+        outcomes.into_iter().for_each(|outcome| tally.note(Kind::Tso, times, outcome, true));
+        Measured { tally, unsent, elapsed: LENGTH, is_interrupted: false, server_cpu: None, own_cpu: None }
+    }
+
+    #[test]
+    fn a_run_without_an_answer_says_why_unless_a_signal_ended_it_before_any_call_failed() {
+        let failed = || Outcome::Failed(Error::Lost { addr: "a:1".into(), reason: "gone".into() });
+        assert_eq!(measured([failed(), Outcome::Right], 3).why_no_answer(None), None);
+        for (mut measured, rate, what, is_failure_after_signal) in [
+            (measured([failed()], 3), Some(10), "the first error: ", true),
+            (
+                measured([], 3),
+                Some(10),
+                "3 were due and never sent, for those of the warm-up took until the end",
+                false,
+            ),
+            (measured([], 0), Some(10), "none was due in --duration", false),
+            (measured([], 0), None, "none was sent, for those of the warm-up took until the end", false),
+        ] {
+            let why = measured.why_no_answer(rate).unwrap();
+            assert!(why.starts_with(what), "{what}: {why}");
+            measured.is_interrupted = true;
+            assert_eq!(measured.why_no_answer(rate).is_some(), is_failure_after_signal, "{what}");
+        }
     }
 }
