@@ -13,7 +13,7 @@ fn every_load_is_answered_checked_and_summed_up() {
         ("route", &["--regions", "100"], &["GetRegionByKey"]),
         ("route", &["--regions", "100", "--batch", "7", "--clients", "2"], &["GetRegionsByKeys"]),
         ("heartbeat", &["--regions", "100", "--changes", "50"], &["RegionHeartbeat"]),
-        ("heartbeat", &["--regions", "3", "--batch", "20"], &["RegionHeartbeats"]),
+        ("heartbeat", &["--regions", "80", "--batch", "20"], &["RegionHeartbeats"]),
         ("heartbeat", &["--regions", "3000", "--batch", "20", "--changes", "100"], &["RegionHeartbeats"]),
         ("mixed", &["--regions", "100"], &["Tso", "GetRegionByKey", "RegionHeartbeat"]),
     ] {
@@ -154,6 +154,7 @@ fn a_wrong_command_line_or_address_is_one_line() {
         (&["tso", "--server-pid", "4294967295"], 2, "no process has the number"),
         (&["heartbeat", "--regions", "0"], 2, "--regions must be at least 1"),
         (&["heartbeat", "--regions", "5", "--changes", "1"], 2, "at least 64, not 5"),
+        (&["heartbeat", "--batch", "300"], 2, "at least 19200, not 1000"),
         (&["everything"], 2, "unknown command"),
         (&["tso", "--addr", "127.0.0.1:1", "--timeout", "200ms"], 6, "no PD can be reached at 127.0.0.1:1"),
     ] {

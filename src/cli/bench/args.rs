@@ -94,11 +94,18 @@ impl Args {
         if self.regions == 0 {
             return refused("--regions must be at least 1: only the load's own regions are reported".to_owned());
         }
-        let callers = u64::try_from(self.in_flight()).unwrap_or(u64::MAX);
-        if self.changes > 0 && self.regions < callers {
+        // A caller that goes round fewer regions than a message has would name some of them twice in it.
+        let callers = self.in_flight();
+        let what = match (self.batch, self.changes) {
+            (1, 0) => return Ok(()),
+            (1, _) => format!("--changes needs a region for each of the {callers} calls under way"),
+            (batch, _) => format!("--batch {batch} needs as many regions for each of the {callers} calls under way"),
+        };
+        let needed = u64::try_from(callers.saturating_mul(self.batch)).unwrap_or(u64::MAX);
+        if self.regions < needed {
+            let regions = self.regions;
             return refused(format!(
-                "--changes needs a region for each call under way: --regions must be at least {callers}, not {}",
-                self.regions
+                "{what}: --regions must be at least {needed}, not {regions}, or --concurrency lower"
             ));
         }
         Ok(())
@@ -221,7 +228,7 @@ fn times_have_a_unit_and_only_the_warm_up_may_be_none() {
 const REGIONS: Flag<Args> = Flag {
     name: "regions",
     value: "N",
-    help: "regions to set up first",
+    help: "regions to set up first; at least --batch for each call under way, where that is above 1",
     default: |args| args.regions.to_string(),
     set: |args, value| value.number(0..=REGIONS_MAX).map(|regions| args.regions = regions),
 };
@@ -251,6 +258,23 @@ fn a_load_that_reports_needs_regions_of_its_own() {
     }
     assert!(parse(&["--changes", "101"]).is_err());
     assert!(parse(&["--regions", "10000001"]).is_err());
+}
+
+#[test]
+fn a_batch_of_reports_needs_as_many_regions_for_each_call_under_way() {
+    let checked = |load, regions, more: &[&str]| {
+        let words = [&["--batch", "20", "--clients", "2", "--concurrency", "3", "--regions", regions], more].concat();
+        parse(&words).unwrap().check(load).map_err(|failure| failure.line())
+    };
+    for more in [&[][..], &["--changes", "1"]] {
+        for load in [Load::Heartbeat, Load::Mixed] {
+            let line = checked(load, "119", more).unwrap_err();
+            assert!(line.contains("--batch 20") && line.contains("6 calls under way"), "{line}");
+            assert!(line.contains("--regions must be at least 120, not 119"), "{line}");
+            assert_eq!(checked(load, "120", more), Ok(()));
+        }
+    }
+    assert_eq!(checked(Load::Route, "1", &[]), Ok(()), "keys are drawn");
 }
 
 const KEEP: Flag<Args> = Flag {

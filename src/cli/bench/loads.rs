@@ -98,8 +98,8 @@ pub struct OwnRegions {
 }
 
 impl OwnRegions {
-    /// Those of caller `number` of `callers`, out of `regions`. With fewer regions than callers some are reported by several,
-    /// which is right only as long as none changes.
+    /// Those of caller `number` of `callers`, out of `regions`: a `callers`th, rounded down, at least. With fewer regions than
+    /// callers some are reported by several, which is right only as long as none changes.
     pub fn new(number: u64, callers: u64, regions: u64, changes: u64) -> Self {
         let first = if regions == 0 { 0 } else { number % regions };
         let own = if changes == 0 { 0 } else { regions.saturating_sub(first).div_ceil(callers) };
@@ -224,6 +224,8 @@ fn failed(error: Error) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -241,6 +243,20 @@ mod tests {
         assert_eq!(numbers(0, 3, 7), [0, 3, 6, 0, 3]);
         assert_eq!(numbers(2, 3, 7), [2, 5, 2, 5, 2]);
         assert_eq!(numbers(9, 64, 4), [1, 1, 1, 1, 1], "more callers than regions");
+    }
+
+    #[test]
+    fn no_message_names_a_region_twice_where_there_are_enough_for_each_caller() {
+        let (callers, batch) = (3, 5);
+        for regions in callers * batch..2 * callers * batch {
+            for number in 0..callers {
+                let mut own = OwnRegions::new(number, callers, regions, 0);
+                for _ in 0..10 {
+                    let message: BTreeSet<u64> = (0..batch).map(|_| own.next(regions).0).collect();
+                    assert_eq!(u64::try_from(message.len()), Ok(batch), "{number} of {regions}: {message:?}");
+                }
+            }
+        }
     }
 
     #[test]

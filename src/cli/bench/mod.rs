@@ -65,6 +65,7 @@ pub const COMMANDS: Menu = Menu {
     notes: concat!(
         "Without --rate each of the calls under way follows the one before it (closed loop). With it each call has a time at\n\
          which it is due, and its latency counts from then, sent or not (open loop): what waits while the PD stalls counts.\n\
+         A call that times out counts with the time that it took; one that fails otherwise is in no percentile.\n\
          Regions that a load sets up have keys and ids of their own, and are removed at its end unless --keep is given.\n",
         exit_codes!(),
         "\n"
@@ -142,8 +143,8 @@ fn bench(load: Load, args: &Args) -> Result<Exit, Failure> {
             format!("a check failed {} times: {}", measured.tally.wrong().count, measured.tally.wrong().first),
         ));
     }
-    if let (0, Some(seen)) = (measured.tally.all().answered, measured.tally.errors().values().next()) {
-        return Err(Failure::new(Exit::Runtime, format!("no call was answered; the first error: {}", seen.first)));
+    if let Some(reason) = measured.why_no_answer(args.rate) {
+        return Err(Failure::new(Exit::Runtime, format!("no call was answered: {reason}")));
     }
     removed.map(|()| Exit::Clean)
 }

@@ -10,7 +10,7 @@ use super::args::Args;
 use super::cpu::ProcessCpu;
 use super::loads::{Kind, Load};
 use super::run::Measured;
-use super::tally::{Figures, Seen, Tally};
+use super::tally::{Figures, Seen, TIMED_OUT, Tally};
 use crate::cli::ctl::form::{Form, json};
 use crate::cli::printable;
 use crate::cli::table::table;
@@ -56,9 +56,10 @@ struct Row {
     answered_per_s: f64,
     /// Timestamps, keys or regions.
     items_per_s: f64,
-    /// Of the calls answered: in an open loop from when they were due, else from when they were sent.
+    /// From when they were due, which in a closed loop is when they were sent: of the calls answered; of those that timed out,
+    /// with the time that they took; and of those of `unsent`. Other calls that failed are left out.
     latency_us: Percentiles,
-    /// In an open loop: from when they were sent.
+    /// In an open loop: of the calls answered, from when they were sent.
     latency_from_send_us: Option<Percentiles>,
 }
 
@@ -179,7 +180,9 @@ impl Report {
             ));
         }
         for CodeSeen { code, count, first } in &self.errors {
-            line(format!("failed with {code}: {count}, the first: {first}"));
+            let in_times =
+                if code == TIMED_OUT { "; in P50 to MAX each counts with the time that it took" } else { "" };
+            line(format!("failed with {code}: {count}, the first: {first}{in_times}"));
         }
         match (&self.server_cpu, args.server_pid) {
             (Some(ServerCpu { us_per_call, resolution_us, tick_ms }), _) => line(format!(
@@ -193,7 +196,8 @@ impl Report {
             line(format!("this program kept {own:.2} processors busy"));
         }
         match &self.checks.first {
-            None => line(format!("checked: {}", promises(load))),
+            None if self.total.answered > 0 => line(format!("checked: {}", promises(load))),
+            None => {}
             Some(first) => line(format!("WRONG: {} answers, the first: {first}", self.checks.failed)),
         }
         text
@@ -211,7 +215,7 @@ impl Row {
             wrong: figures.wrong,
             answered_per_s,
             items_per_s: answered_per_s * float(batch),
-            latency_us: Percentiles::of(if args.rate.is_some() { &figures.from_due } else { &figures.from_send }),
+            latency_us: Percentiles::of(&figures.from_due),
             latency_from_send_us: args.rate.map(|_| Percentiles::of(&figures.from_send)),
         }
     }

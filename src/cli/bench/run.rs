@@ -38,6 +38,26 @@ pub struct Measured {
     pub own_cpu: Option<Duration>,
 }
 
+impl Measured {
+    /// Why a run with calls at that rate has no figures, unless it has some or was ended before it could.
+    pub fn why_no_answer(&self, rate: Option<u64>) -> Option<String> {
+        if self.tally.all().answered > 0 {
+            return None;
+        }
+        if let Some(seen) = self.tally.errors().values().next() {
+            return Some(format!("the first error: {}", seen.first));
+        }
+        // No call was made: none was due, or those of the warm-up held all callers until the end.
+        let held = "those of the warm-up took until the end; a --duration longer than --timeout tells why";
+        match (self.unsent, rate) {
+            _ if self.is_interrupted => None,
+            (0, Some(_)) => Some("none was due in --duration; a longer one, or a higher --rate, makes some".to_owned()),
+            (0, None) => Some(format!("none was sent, for {held}")),
+            (unsent, _) => Some(format!("{unsent} were due and never sent, for {held}")),
+        }
+    }
+}
+
 /// What the callers of a client share.
 struct Shared {
     schedule: Arc<Schedule>,
@@ -205,13 +225,74 @@ impl Watch {
 fn note_unsent(tally: &mut Tally, load: Load, schedule: &Schedule, counts_from: Instant) -> u64 {
     let (end, kinds) = (schedule.end(), load.kinds());
     let kinds_count = u64::try_from(kinds.len()).unwrap_or(u64::MAX);
+    // A group is often a single call: the kinds go on from one group to the next.
+    let mut upcoming = kinds.iter().cycle();
     let mut unsent = 0;
     for (due, count) in schedule.unsent().filter(|(due, _)| *due >= counts_from) {
         unsent += count;
-        for (place, kind) in (0..).zip(kinds) {
-            let share = count / kinds_count + u64::from(place < count % kinds_count);
-            tally.note_unsent(*kind, end - due, share);
+        let (rounds, rest) = (count / kinds_count, count % kinds_count);
+        if rounds > 0 {
+            kinds.iter().for_each(|kind| tally.note_unsent(*kind, end - due, rounds));
+        }
+        for (_, kind) in (0..rest).zip(&mut upcoming) {
+            tally.note_unsent(*kind, end - due, 1);
         }
     }
     unsent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::loads::Kind;
+    use super::super::tally::Outcome;
+    use super::*;
+    use crate::client::Error;
+
+    const LENGTH: Duration = Duration::from_secs(10);
+
+    /// The unsent calls of a mixed run of 10 s that is over, and of which no call was ever sent, by kind.
+    fn unsent_by_kind(rate: u64) -> [u64; 3] {
+        let begun = Instant::now().checked_sub(LENGTH * 2).expect("the machine runs that long");
+        let schedule = Schedule::new(begun, LENGTH, Some(rate));
+        let mut tally = Tally::default();
+        assert_eq!(note_unsent(&mut tally, Load::Mixed, &schedule, begun), rate * 10);
+        [Kind::Tso, Kind::Route, Kind::Heartbeat].map(|kind| tally.kinds()[&kind].from_due.len())
+    }
+
+    #[test]
+    fn unsent_calls_of_a_mixed_load_are_of_its_kinds_in_their_proportion() {
+        assert_eq!(unsent_by_kind(100), [600, 300, 100], "one at a time");
+        // Groups of 46 calls.
+        assert_eq!(unsent_by_kind(300_001), [1_800_006, 900_003, 300_001]);
+    }
+
+    /// A run of calls that ended so.
+    fn measured(outcomes: impl IntoIterator<Item = Outcome>, unsent: u64) -> Measured {
+        let mut tally = Tally::default();
+        let times = Times { from_due: LENGTH, from_send: LENGTH };
+        outcomes.into_iter().for_each(|outcome| tally.note(Kind::Tso, times, outcome, true));
+        Measured { tally, unsent, elapsed: LENGTH, is_interrupted: false, server_cpu: None, own_cpu: None }
+    }
+
+    #[test]
+    fn a_run_without_an_answer_says_why_unless_a_signal_ended_it_before_any_call_failed() {
+        let failed = || Outcome::Failed(Error::Lost { addr: "a:1".into(), reason: "gone".into() });
+        assert_eq!(measured([failed(), Outcome::Right], 3).why_no_answer(None), None);
+        for (mut measured, rate, what, is_failure_after_signal) in [
+            (measured([failed()], 3), Some(10), "the first error: ", true),
+            (
+                measured([], 3),
+                Some(10),
+                "3 were due and never sent, for those of the warm-up took until the end",
+                false,
+            ),
+            (measured([], 0), Some(10), "none was due in --duration", false),
+            (measured([], 0), None, "none was sent, for those of the warm-up took until the end", false),
+        ] {
+            let why = measured.why_no_answer(rate).unwrap();
+            assert!(why.starts_with(what), "{what}: {why}");
+            measured.is_interrupted = true;
+            assert_eq!(measured.why_no_answer(rate).is_some(), is_failure_after_signal, "{what}");
+        }
+    }
 }

@@ -57,8 +57,9 @@ impl Schedule {
     /// Waits for the next call's time, and returns when that was. `None`: there are no more calls.
     pub async fn next(&self) -> Option<Instant> {
         let Some(rate) = self.rate else {
-            let now = Instant::now();
-            return (!self.is_stopped.load(Ordering::Relaxed) && now < self.end()).then_some(now);
+            // The wait for the lock is none of the call.
+            let is_over = self.is_stopped.load(Ordering::Relaxed) || Instant::now() >= self.end();
+            return (!is_over).then(Instant::now);
         };
         let (due, woken) = {
             let mut state = self.state();

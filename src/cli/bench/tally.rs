@@ -10,6 +10,8 @@ use crate::client::{Error, Refusal};
 
 /// Times with an error of at most 0.1 %.
 const DIGITS: u8 = 3;
+/// The code of calls that timed out.
+pub const TIMED_OUT: &str = "DEADLINE_EXCEEDED";
 /// Longer times, of weeks, are cut to this: a histogram has its end.
 const NANOS_MAX: u64 = 1 << 50;
 
@@ -51,7 +53,8 @@ pub struct Figures {
     pub answered: u64,
     pub failed: u64,
     pub wrong: u64,
-    /// Of the calls answered, and of those that were due and never sent until then, in ns from when they were due.
+    /// In ns from when they were due: of the calls answered, and of those that timed out or were never sent, which took at
+    /// least as long as is noted here.
     pub from_due: Histogram<u64>,
     /// Of the calls answered, in ns from when they were sent.
     pub from_send: Histogram<u64>,
@@ -98,6 +101,9 @@ impl Seen {
 
 impl Tally {
     /// Notes a call. Before the figures count, in the warm-up, only wrong answers do.
+    ///
+    /// A call that timed out has its time: left out, it would make a server that stalls look fast. Every other failure says
+    /// nothing about how long an answer takes.
     pub fn note(&mut self, kind: Kind, times: Times, outcome: Outcome, counts: bool) {
         if let Outcome::Wrong(what) = &outcome {
             self.wrong.note(|| what.clone());
@@ -114,6 +120,9 @@ impl Tally {
             }
             Outcome::Failed(error) => {
                 figures.failed += 1;
+                if matches!(error, Error::TimedOut { .. }) {
+                    record(&mut figures.from_due, times.from_due, 1);
+                }
                 self.errors.entry(code(&error)).or_default().note(|| error.to_string());
             }
             Outcome::Wrong(_) => figures.wrong += 1,
@@ -166,7 +175,7 @@ fn record(times: &mut Histogram<u64>, time: Duration, count: u64) {
 fn code(error: &Error) -> String {
     let name = match error {
         Error::Unreachable { .. } => "NOT_CONNECTED",
-        Error::TimedOut { .. } => "DEADLINE_EXCEEDED",
+        Error::TimedOut { .. } => TIMED_OUT,
         Error::Lost { .. } => "UNAVAILABLE",
         Error::Unsupported { .. } => "UNIMPLEMENTED",
         Error::Refused { refusal: Refusal::Other(12), .. } => "UNIMPLEMENTED",
@@ -204,10 +213,26 @@ mod tests {
         first.add(later);
         let tso = &first.kinds()[&Kind::Tso];
         assert_eq!((tso.answered, tso.failed, tso.wrong, tso.made()), (2, 1, 0, 3));
-        assert_eq!((tso.from_due.len(), tso.from_send.len()), (2, 2), "the answered ones");
+        assert_eq!((tso.from_due.len(), tso.from_send.len()), (3, 2), "one has timed out");
         assert_eq!(first.all().made(), 5);
-        assert_eq!(first.errors()["DEADLINE_EXCEEDED"].count, 2);
+        assert_eq!(first.errors()[TIMED_OUT].count, 2);
         assert_eq!(*first.wrong(), Seen { count: 1, first: "odd".into() });
+    }
+
+    #[test]
+    fn of_the_calls_that_fail_only_those_that_time_out_are_in_the_times_and_only_from_when_they_were_due() {
+        let mut tally = Tally::default();
+        tally.note(Kind::Tso, TIMES, timed_out(), true);
+        for error in [
+            Error::Unreachable { addrs: "a:1".into(), waited: Duration::from_secs(2) },
+            Error::Lost { addr: "a:1".into(), reason: "gone".into() },
+            Error::Refused { refusal: Refusal::ResourceExhausted, message: "full".into() },
+        ] {
+            tally.note(Kind::Tso, TIMES, Outcome::Failed(error), true);
+        }
+        let all = tally.all();
+        assert_eq!((all.failed, all.from_due.len(), all.from_send.len()), (4, 1, 0));
+        assert!((50_000_000..50_100_000).contains(&all.from_due.max()), "as long as it took");
     }
 
     #[test]
