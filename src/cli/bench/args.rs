@@ -26,8 +26,8 @@ pub struct Args {
     pub concurrency: usize,
     /// Timestamps, keys or regions a call.
     pub batch: usize,
-    /// To be set up; 0: the server's own are taken.
-    pub regions: u64,
+    /// As the command line says.
+    regions: Option<u64>,
     /// Of a hundred heartbeats, how many change their region.
     pub changes: u64,
     pub keep: bool,
@@ -47,7 +47,7 @@ impl Default for Args {
             clients: 1,
             concurrency: 64,
             batch: 1,
-            regions: 1000,
+            regions: None,
             changes: 0,
             keep: false,
             rate: None,
@@ -91,24 +91,35 @@ impl Args {
         if !load.makes(Kind::Heartbeat) {
             return Ok(());
         }
-        if self.regions == 0 {
+        let regions = self.regions(load);
+        if regions == 0 {
             return refused("--regions must be at least 1: only the load's own regions are reported".to_owned());
         }
-        // A caller that goes round fewer regions than a message has would name some of them twice in it.
-        let callers = self.in_flight();
-        let what = match (self.batch, self.changes) {
-            (1, 0) => return Ok(()),
-            (1, _) => format!("--changes needs a region for each of the {callers} calls under way"),
-            (batch, _) => format!("--batch {batch} needs as many regions for each of the {callers} calls under way"),
-        };
-        let needed = u64::try_from(callers.saturating_mul(self.batch)).unwrap_or(u64::MAX);
-        if self.regions < needed {
-            let regions = self.regions;
+        let (needed, callers) = (self.regions_needed(load), self.in_flight());
+        if regions < needed {
+            let what = match self.batch {
+                1 => format!("--changes needs a region for each of the {callers} calls under way"),
+                batch => format!("--batch {batch} needs as many regions for each of the {callers} calls under way"),
+            };
             return refused(format!(
                 "{what}: --regions must be at least {needed}, not {regions}, or --concurrency lower"
             ));
         }
         Ok(())
+    }
+
+    /// Regions to be set up; 0: the server's own are taken. A command line that does not say gets as many as it needs.
+    pub fn regions(&self, load: Load) -> u64 {
+        self.regions.unwrap_or_else(|| REGIONS_USUAL.max(self.regions_needed(load)).min(REGIONS_MAX))
+    }
+
+    /// A caller that goes round fewer regions than a message has would name some of them twice in it, and a region that
+    /// changes is one caller's.
+    fn regions_needed(&self, load: Load) -> u64 {
+        if !load.makes(Kind::Heartbeat) || (self.batch, self.changes) == (1, 0) {
+            return 0;
+        }
+        u64::try_from(self.in_flight().saturating_mul(self.batch)).unwrap_or(u64::MAX)
     }
 }
 
@@ -228,10 +239,11 @@ fn times_have_a_unit_and_only_the_warm_up_may_be_none() {
 const REGIONS: Flag<Args> = Flag {
     name: "regions",
     value: "N",
-    help: "regions to set up first; at least --batch for each call under way, where that is above 1",
-    default: |args| args.regions.to_string(),
-    set: |args, value| value.number(0..=REGIONS_MAX).map(|regions| args.regions = regions),
+    help: "regions to set up first; more by default where a --batch for each call under way takes more",
+    default: |_| REGIONS_USUAL.to_string(),
+    set: |args, value| value.number(0..=REGIONS_MAX).map(|regions| args.regions = Some(regions)),
 };
+const REGIONS_USUAL: u64 = 1000;
 /// Their numbers have 24 bits.
 const REGIONS_MAX: u64 = 10_000_000;
 
@@ -275,6 +287,16 @@ fn a_batch_of_reports_needs_as_many_regions_for_each_call_under_way() {
         }
     }
     assert_eq!(checked(Load::Route, "1", &[]), Ok(()), "keys are drawn");
+    for (words, regions) in
+        [(&["--batch", "20"][..], 1280), (&["--batch", "2"], 1000), (&["--changes", "1", "--clients", "20"], 1280)]
+    {
+        let args = parse(words).unwrap();
+        assert_eq!((args.regions(Load::Heartbeat), args.regions(Load::Route)), (regions, 1000), "{words:?}");
+        assert_eq!(args.check(Load::Mixed), Ok(()), "{words:?}");
+    }
+    assert!(
+        parse(&["--batch", "1048576"]).unwrap().check(Load::Heartbeat).unwrap_err().line().contains("not 10000000")
+    );
 }
 
 const KEEP: Flag<Args> = Flag {

@@ -183,7 +183,7 @@ fn prepare(load: Load, args: &Args, client: &Client, stop: &Receiver<&'static st
         }
     }
     if load.makes(Kind::Route) || load.makes(Kind::Heartbeat) {
-        Catalog::set_up(client, args.regions, stop)
+        Catalog::set_up(client, args.regions(load), stop)
     } else {
         Ok(Catalog::None)
     }
