@@ -154,7 +154,7 @@ fn a_wrong_command_line_or_address_is_one_line() {
         (&["tso", "--server-pid", "4294967295"], 2, "no process has the number"),
         (&["heartbeat", "--regions", "0"], 2, "--regions must be at least 1"),
         (&["heartbeat", "--regions", "5", "--changes", "1"], 2, "at least 64, not 5"),
-        (&["heartbeat", "--batch", "300"], 2, "at least 19200, not 1000"),
+        (&["heartbeat", "--batch", "300", "--regions", "1000"], 2, "at least 19200, not 1000"),
         (&["everything"], 2, "unknown command"),
         (&["tso", "--addr", "127.0.0.1:1", "--timeout", "200ms"], 6, "no PD can be reached at 127.0.0.1:1"),
     ] {
