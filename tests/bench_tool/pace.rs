@@ -104,15 +104,15 @@ fn a_run_whose_calls_all_wait_for_one_of_the_warm_up_is_exit_code_1() {
         let answer = TsoResponse { timestamp: 1, count: 1, ..Default::default() };
         Reply::AnswerAfter(gone.clone(), answer.write_to_bytes().unwrap())
     });
-    let words = ["--rate", "200", "--warm-up", "100ms", "--duration", "300ms", "--concurrency", "1"];
+    let words = ["--rate", "200", "--warm-up", "500ms", "--duration", "500ms", "--concurrency", "1"];
     let mut tool = Tool::start("tso", pd.addr(), &words);
-    // The one caller makes the call that is due at the begin; 79 others are due in vain, 60 of them after the warm-up.
-    tool.wait_for(|line| number_before(line, " due and not sent yet") == Some(79));
+    // The one caller makes the call that is due at the begin; 199 others are due in vain, 100 of them after the warm-up.
+    tool.wait_for(|line| number_before(line, " due and not sent yet") == Some(199));
     go.send(()).unwrap();
     let ended = tool.end();
     let report = ended.report(1);
-    assert_eq!((count(&report["total"]["answered"]), count(&report["unsent"])), (0, 60), "{report}");
-    assert!(ended.error().contains("no call was answered: 60 were due and never sent"), "{ended:?}");
+    assert_eq!((count(&report["total"]["answered"]), count(&report["unsent"])), (0, 100), "{report}");
+    assert!(ended.error().contains("no call was answered: 100 were due and never sent"), "{ended:?}");
 }
 
 #[test]
