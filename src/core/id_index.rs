@@ -24,7 +24,7 @@ const PAGE_IDS: u64 = 4096;
 const PLACES: usize = 4096;
 /// Pages of the ids below some 67 million, which take 400 KB when all are there.
 const DIRECT_PAGES: u64 = 1 << 14;
-/// Ids of a page up to which it has only these. With one more it takes 16 KiB, which is 64 bytes an id at most.
+/// Ids of a page up to which it has only these. With one more it takes 16 KiB, 64 bytes an id.
 const FEW_MAX: usize = 256;
 /// Ids of a page below which it goes back to having only these; apart from [`FEW_MAX`], so that no id moves all to and fro.
 const MANY_MIN: usize = 128;
